@@ -1,0 +1,81 @@
+"""`vozmetro demo`: the main job on the models and the speech of the `demo` extra."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from vozmetro import api
+from vozmetro.cli.app import command_line
+from vozmetro.cli.measure import output_folder
+from vozmetro.cli.progress import ProgressLine
+from vozmetro.cli.run import INTERRUPTED
+from vozmetro.errors import VozmetroError
+from vozmetro.i18n import t
+from vozmetro.judge.budget import Budget
+from vozmetro.judge.decision import judge
+from vozmetro.judge.statistics import summarize_run
+from vozmetro.measure.records import ComparisonRecord, Run
+from vozmetro.report.bundle import write_report
+from vozmetro.report.terminal import print_comparison, print_environment, print_run
+
+ALONE = (
+    "whisper-base",
+    "whisper-tiny-en",
+    "piper-joe",
+    "piper-joe-graph",
+    "whisper-base+piper-joe",
+)
+PAIR = ("whisper-base", "whisper-tiny-en")
+# Whole stages of a slow machine are cut here, so that the demo ends in minutes all the same.
+_STAGE_S = 75.0
+
+
+def demo(out: Path | None, corpus: str | None, iterations: int, lang: str) -> int:
+    """Measures each subject alone, two side by side, and the cascade; prints and reports.
+
+    Returns:
+        0 where everything was measured, whatever the verdicts: a demo does not gate.
+    """
+    folder = output_folder(out, "demo")
+    console = Console()
+    options = api.Options(
+        iterations=iterations, corpus=corpus, max_time_s=_STAGE_S, command=command_line()
+    )
+    console.print(t("cli.demo_intro", lang))
+    print_environment(console, api.read_environment(api.QUICK_NOISE_PAIRS), lang)
+    runs: list[Run] = []
+    for subject in ALONE:
+        console.rule(subject)
+        with ProgressLine(lang) as line:
+            run = api.bench(subject, options, out=folder / subject, listen=line)
+        runs.append(run)
+        decision = judge(run, Budget.from_mapping(run.settings.budget))
+        print_run(console, run, summarize_run(run), decision, lang)
+        if run.status != "complete":
+            return _stopped(run, folder, runs, [], lang)
+    console.rule(" / ".join(PAIR))
+    with ProgressLine(lang) as line:
+        comparison = api.compare(*PAIR, options, out=folder / "comparison", listen=line)
+    print_comparison(console, comparison, lang)
+    record = comparison.record
+    if record.a.status != "complete":
+        return _stopped(record.a, folder, runs, [record], lang)
+    written = write_report(folder, runs, [record], lang)
+    console.print(t("cli.report_written", lang, path=written), soft_wrap=True)
+    return 0
+
+
+def _stopped(
+    run: Run, folder: Path, runs: list[Run], comparisons: list[ComparisonRecord], lang: str
+) -> int:
+    """Reports what there is when a stage was interrupted or failed."""
+    written = write_report(folder, runs, comparisons, lang)
+    console = Console(stderr=True)
+    console.print(t("cli.report_written", lang, path=written), soft_wrap=True)
+    if run.failure is None:
+        return INTERRUPTED
+    error = VozmetroError(run.failure.code, **run.failure.fields)
+    console.print(f"{t('cli.error', lang)} {error.message(lang)}", soft_wrap=True)
+    return 2

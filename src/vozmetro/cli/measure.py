@@ -1,0 +1,126 @@
+"""What `bench` and `compare` do: measure with progress, print, write the report, exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from vozmetro import api
+from vozmetro.cli.app import command_line
+from vozmetro.cli.options import RUNS_FOLDER, to_options
+from vozmetro.cli.progress import ProgressLine
+from vozmetro.cli.run import INTERRUPTED
+from vozmetro.errors import VozmetroError
+from vozmetro.i18n import t
+from vozmetro.judge.budget import Budget
+from vozmetro.judge.comparison import Comparison
+from vozmetro.judge.decision import Decision, judge
+from vozmetro.judge.statistics import summarize_run
+from vozmetro.measure.records import Run, check_writable
+from vozmetro.models.checks import parse_parameters
+from vozmetro.report.bundle import comparison_json, summary_json, write_report
+from vozmetro.report.terminal import print_comparison, print_run
+
+# In the order in which the better of two subjects is found.
+EXIT_CODES = {"pass": 0, "undecided": 3, "fail": 1}
+_BAD = 2
+
+
+def bench(subject: str, chosen: dict[str, Any], lang: str) -> int:
+    """Measures one subject; returns the exit code."""
+    if chosen.get("claimed_params"):
+        chosen = {**chosen, "claimed_params": parse_parameters(chosen["claimed_params"])}
+    options = to_options(chosen, command_line())
+    out = output_folder(chosen["out"], subject)
+    with ProgressLine(lang) as line:
+        run = api.bench(subject, options, out=out, listen=line)
+    return show_run(run, out, chosen, lang)
+
+
+def compare(a: str, b: str, unfair: bool, chosen: dict[str, Any], lang: str) -> int:
+    """Measures two subjects side by side; returns the exit code."""
+    options = to_options(chosen, command_line())
+    out = output_folder(chosen["out"], f"{Path(a).stem}-vs-{Path(b).stem}")
+    with ProgressLine(lang) as line:
+        comparison = api.compare(a, b, options, out=out, listen=line, unfair=unfair)
+    return show_comparison(comparison, out, chosen, lang)
+
+
+def resume(path: Path, chosen: dict[str, Any], lang: str) -> int:
+    """Goes on with a saved measurement; returns the exit code."""
+    folder = path if path.is_dir() else path.parent
+    check_writable(folder)
+    with ProgressLine(lang) as line:
+        result = api.resume(path, listen=line)
+    if isinstance(result, Comparison):
+        return show_comparison(result, folder, chosen, lang)
+    return show_run(result, folder, chosen, lang)
+
+
+def output_folder(given: Path | None, name: str) -> Path:
+    """Returns where to write, tried out before anything is measured.
+
+    Raises:
+        OutputError: `unwritable` or `disk_full`.
+    """
+    folder = given or RUNS_FOLDER / api.new_id(name)
+    check_writable(folder)
+    return folder
+
+
+def show_run(run: Run, out: Path, chosen: dict[str, Any], lang: str) -> int:
+    """Prints a run and writes its report; returns the exit code."""
+    decision = judge(run, Budget.from_mapping(run.settings.budget))
+    summary = summarize_run(run)
+    written = write_report(out, [run], [], lang)
+    if chosen["as_json"]:
+        click.echo(json.dumps(summary_json(run, summary, decision), ensure_ascii=False, indent=1))
+    else:
+        print_run(Console(), run, summary, decision, lang)
+        click.echo(t("cli.report_written", lang, path=written))
+    return exit_code([run], [decision], out, lang, chosen["no_gate"])
+
+
+def show_comparison(comparison: Comparison, out: Path, chosen: dict[str, Any], lang: str) -> int:
+    """Prints a comparison and writes its report; returns the exit code of the better one."""
+    record = comparison.record
+    written = write_report(out, [], [record], lang)
+    decisions = [comparison.decision_a, comparison.decision_b]
+    if chosen["as_json"]:
+        click.echo(json.dumps(comparison_json(comparison), ensure_ascii=False, indent=1))
+    else:
+        print_comparison(Console(), comparison, lang)
+        click.echo(t("cli.report_written", lang, path=written))
+    return exit_code([record.a, record.b], decisions, out, lang, chosen["no_gate"])
+
+
+def exit_code(
+    runs: Sequence[Run],
+    decisions: Sequence[Decision],
+    out: Path,
+    lang: str,
+    no_gate: bool = False,
+) -> int:
+    """Returns the exit code; says on standard error how an incomplete measurement ended.
+
+    Of two subjects the better one counts: one that passes is an answer.
+    """
+    for run in runs:
+        if run.status == "failed" and run.failure is not None:
+            error = VozmetroError(run.failure.code, **run.failure.fields)
+            click.echo(f"{t('cli.error', lang)} {error.message(lang)}", err=True)
+            click.echo(t("cli.partial_saved", lang, path=out), err=True)
+            return _BAD
+        if run.status == "interrupted":
+            command = "bench" if len(runs) == 1 else "compare"
+            click.echo(t("cli.interrupted", lang, command=command, path=out), err=True)
+            return INTERRUPTED
+    if no_gate:
+        return 0
+    found = {decision.status for decision in decisions}
+    return next(code for status, code in EXIT_CODES.items() if status in found)

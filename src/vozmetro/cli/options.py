@@ -1,0 +1,116 @@
+"""Options that several commands share, and their parsing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from vozmetro.errors import InputError
+from vozmetro.i18n import LANGUAGES, t
+
+if TYPE_CHECKING:
+    from vozmetro.api import Options
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+RUNS_FOLDER = Path("vozmetro-runs")
+"""Where reports go without `--out`."""
+
+
+def language(lang: str) -> Callable[[F], F]:
+    """`--lang`, which `main` has read before; here it is only checked and documented."""
+    return click.option(
+        "--lang", type=click.Choice(LANGUAGES), expose_value=False, help=t("cli.lang", lang)
+    )
+
+
+def measuring(lang: str) -> Callable[[F], F]:
+    """The options of every command that measures."""
+
+    def say(key: str, **fields: object) -> str:
+        return t(f"cli.{key}", lang, **fields)
+
+    options = [
+        click.option("--iterations", type=int, default=20, metavar="N",
+                     help=say("iterations", default=20)),
+        click.option("--corpus", metavar=say("m_folder"), help=say("corpus")),
+        click.option("--audio-seconds", metavar="0.5,1,2", help=say("audio_seconds")),
+        click.option("--shape", "shapes", multiple=True, metavar="input=1x80x300",
+                     help=say("shape")),
+        click.option("--languages", metavar="es,en", help=say("languages")),
+        click.option("--limit", type=click.IntRange(min=1), metavar="N", help=say("limit")),
+        click.option("--threads", type=int, metavar="N", help=say("threads")),
+        click.option("--budget", type=click.Path(path_type=Path), metavar="TOML",
+                     help=say("budget")),
+        click.option("--until", type=click.Choice(["decided", "iterations"]), default="decided",
+                     help=say("until", default="decided")),
+        click.option("--max-time", type=float, default=600.0, metavar="S",
+                     help=say("max_time", default=600)),
+        click.option("--seed", type=int, default=0, metavar="N", help=say("seed")),
+        click.option("--out", type=click.Path(path_type=Path), metavar=say("m_folder"),
+                     help=say("out")),
+        click.option("--json", "as_json", is_flag=True, help=say("json")),
+        click.option("--no-gate", is_flag=True, help=say("no_gate")),
+        language(lang),
+    ]  # fmt: skip
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def to_options(chosen: dict[str, Any], command: list[str]) -> Options:
+    """Returns the API's options from the parsed ones.
+
+    Raises:
+        InputError: `bad_number_list` or `bad_shape`, and what reading the budget raises.
+    """
+    from vozmetro.api import Options, load_budget
+    from vozmetro.judge.budget import Budget
+
+    return Options(
+        iterations=chosen["iterations"],
+        corpus=chosen["corpus"],
+        audio_seconds=numbers(chosen["audio_seconds"]),
+        shapes=dict(shape(text) for text in chosen["shapes"]),
+        threads=chosen["threads"],
+        budget=load_budget(chosen["budget"]) if chosen["budget"] else Budget(),
+        until=chosen["until"],
+        max_time_s=chosen["max_time"],
+        languages=[one.strip() for one in (chosen["languages"] or "").split(",") if one.strip()],
+        limit=chosen["limit"],
+        claimed_parameters=chosen.get("claimed_params"),
+        seed=chosen["seed"],
+        command=command,
+    )
+
+
+def numbers(text: str | None) -> list[float]:
+    """Reads `0.5,1,2` as seconds."""
+    try:
+        values = [float(part) for part in text.split(",")] if text else []
+    except ValueError as error:
+        raise InputError("bad_number_list", given=text) from error
+    if not all(math.isfinite(value) for value in values):
+        raise InputError("bad_number_list", given=text)
+    return values
+
+
+def shape(text: str) -> tuple[str, list[int]]:
+    """Reads `input=1x80x300`."""
+    name, _, sizes = text.rpartition("=")
+    parts = sizes.lower().split("x")
+    if not name or not all(part.isdecimal() for part in parts):
+        raise InputError("bad_shape", given=text)
+    values = [int(part) for part in parts]
+    # 2^31 elements would be gigabytes of made-up input.
+    if math.prod(values) >= 1 << 31:
+        raise InputError("bad_shape", given=text)
+    return name, values

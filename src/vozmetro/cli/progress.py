@@ -1,0 +1,68 @@
+"""Progress on standard error, drawn only between blocks: a busy parent would raise P99."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from vozmetro.i18n import t
+from vozmetro.units import duration
+
+if TYPE_CHECKING:
+    from vozmetro.measure.schedule import Progress
+
+
+class ProgressLine:
+    """One line on a terminal, nothing elsewhere. Use it in a `with` block."""
+
+    def __init__(self, lang: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        self._lang = lang
+        self._console = Console(stderr=True)
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[state]}"),
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("", state="", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Shows how far a measurement is."""
+        lang = self._lang
+        subject = progress.subject
+        if len(subject) > 28:
+            subject = "…" + subject[-27:]
+        state = ""
+        if progress.phase == "measuring":
+            state = f"{progress.rounds}/{progress.expected}"
+            if progress.rounds >= progress.expected:
+                state = t("cli.until_decided", lang, rounds=str(progress.rounds))
+            elif progress.eta_s is not None:
+                state += "  " + t("cli.eta", lang, time=duration(progress.eta_s))
+        self._bar.update(
+            self._task,
+            description=f"{t('cli.phase_' + progress.phase, lang)} {subject}",
+            completed=min(progress.rounds, progress.expected),
+            total=progress.expected or None,
+            state=state,
+        )
+        self._bar.refresh()

@@ -1,0 +1,38 @@
+"""Runs a command and turns its errors into one clear line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from vozmetro.cli.localized import usage_message
+from vozmetro.errors import VozmetroError
+from vozmetro.i18n import t
+
+INTERRUPTED = 130
+
+
+def run(command: click.Command, words: Sequence[str], lang: str) -> int:
+    """Runs `command` with the words of the command line; returns the exit code."""
+    try:
+        result = command.main(list(words), prog_name="vozmetro", standalone_mode=False)
+    except click.UsageError as error:
+        return _fail(usage_message(error, lang), 2, lang)
+    except click.ClickException as error:
+        return _fail(error.format_message(), 2, lang)
+    except VozmetroError as error:
+        return _fail(error.message(lang), error.exit_code, lang)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail(t("cli.interrupted_empty", lang), INTERRUPTED, lang)
+    except BrokenPipeError:
+        # The reader of our output left; what was measured is saved already.
+        sys.stderr.close()
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, code: int, lang: str) -> int:
+    print(f"{t('cli.error', lang)} {message}", file=sys.stderr)
+    return code

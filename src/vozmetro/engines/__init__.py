@@ -1,0 +1,1 @@
+"""Engines behind small protocols, found through the entry points `vozmetro.engines`."""

@@ -1,0 +1,94 @@
+"""What every engine offers: small protocols, and capabilities as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from vozmetro.audio import Samples, Waveform
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A graph's input or output as declared.
+
+    Attributes:
+        name: Name in the graph.
+        dtype: numpy dtype name, or `string`.
+        shape: Fixed sizes as int, dynamic ones as their symbolic name (`?` if it has none).
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class Graph(Protocol):
+    """A plain neural network: arrays in, arrays out."""
+
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Runs it once on `feeds` (name -> array), returns every output in order."""
+
+
+class Transcriber(Protocol):
+    """Speech to text."""
+
+    def transcribe(self, audio: Waveform, language: str) -> str:
+        """Returns the words spoken in `audio` (16 kHz); `language` is ISO 639-1 or empty."""
+
+
+class Synthesizer(Protocol):
+    """Text to speech."""
+
+    sample_rate: int
+
+    def stream(self, text: str) -> Iterator[Samples]:
+        """Yields audio (float32 mono in [-1, 1] at `sample_rate` Hz) as soon as it is made."""
+
+
+Loaded = Graph | Transcriber | Synthesizer
+
+
+@dataclass(frozen=True)
+class LoadRequest:
+    """What an engine is asked to load.
+
+    Attributes:
+        path: Model file or folder, already verified.
+        threads: Threads for one inference.
+        options: Engine options by name, as text.
+    """
+
+    path: Path
+    threads: int
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine's capabilities; the object behind an entry point of `vozmetro.engines`.
+
+    Attributes:
+        name: Registry name.
+        task: `graph`, `stt` or `tts`: which protocol `load` returns.
+        extra: The extra of vozmetro that installs it; empty if the core does.
+        package: Distribution whose version is recorded.
+        modules: Modules that must import before `load` (timed apart from loading).
+        load: Builds the engine object.
+        defaults: Options in force unless overridden; recorded.
+    """
+
+    name: str
+    task: str
+    extra: str
+    package: str
+    modules: tuple[str, ...]
+    load: Callable[[LoadRequest], Loaded]
+    defaults: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Judging, pure: statistics, comparison, budget, decision."""

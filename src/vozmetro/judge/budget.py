@@ -1,0 +1,135 @@
+"""The limits that a voice model must keep, and which of them gate the verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vozmetro.errors import InputError
+from vozmetro.units import GB
+
+METRICS = ("p50", "p90", "p99", "throughput", "ram")
+"""What a budget limits, in the order of the guide's table."""
+
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+"""Latency metrics and the probability of each."""
+
+# TOML key of [limits] -> (attribute of Budget, its unit in base units).
+_LIMIT_KEYS = {
+    "p50_ms": ("p50_ms", 1.0),
+    "p90_ms": ("p90_ms", 1.0),
+    "p99_ms": ("p99_ms", 1.0),
+    "throughput_per_s": ("throughput", 1.0),
+    "ram_gb": ("ram_bytes", float(GB)),
+    "slow_ms": ("slow_ms", 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits with the guide's values as defaults.
+
+    Attributes:
+        p50_ms: The median latency must be below this, in ms.
+        p90_ms: The same for the 90th percentile.
+        p99_ms: The same for the 99th percentile.
+        throughput: The median rate must be above this, in inferences per second.
+        ram_bytes: Peak RSS must be below this, in bytes.
+        slow_ms: From this median latency on, in ms, it feels slow (scenario B).
+        gates: Metrics that decide pass or fail; the others are reported only.
+        alpha: Error probability of each sequential verdict and of each interval.
+    """
+
+    p50_ms: float = 240.0
+    p90_ms: float = 300.0
+    p99_ms: float = 400.0
+    throughput: float = 4.0
+    ram_bytes: float = 4e9
+    slow_ms: float = 500.0
+    gates: tuple[str, ...] = ("p50", "ram")
+    alpha: float = 0.05
+
+    def __post_init__(self) -> None:
+        for key, (attribute, _) in _LIMIT_KEYS.items():
+            _positive(key, getattr(self, attribute))
+        if self.slow_ms <= self.p50_ms:
+            raise _invalid(f"slow_ms ({self.slow_ms:g}) <= p50_ms ({self.p50_ms:g})")
+        if not 0 < self.alpha <= 0.5:
+            raise _invalid(f"alpha = {self.alpha!r}, 0 < alpha <= 0.5")
+        unknown = [metric for metric in self.gates if metric not in METRICS]
+        if unknown or not self.gates or len(set(self.gates)) != len(self.gates):
+            raise _invalid(f"gate.metrics = {list(self.gates)!r}, {', '.join(METRICS)}")
+
+    def limit(self, metric: str) -> float:
+        """Returns the limit of one of METRICS in its unit (ms, inferences per second, bytes)."""
+        return {
+            "p50": self.p50_ms,
+            "p90": self.p90_ms,
+            "p99": self.p99_ms,
+            "throughput": self.throughput,
+            "ram": self.ram_bytes,
+        }[metric]
+
+    @classmethod
+    def from_mapping(cls, table: Mapping[str, Any]) -> Budget:
+        """Builds a budget from its parsed TOML; what is left out keeps its default.
+
+        Args:
+            table: `[limits]` with p50_ms, p90_ms, p99_ms, throughput_per_s, ram_gb, slow_ms, and
+                `[gate]` with metrics (list of METRICS) and alpha.
+
+        Raises:
+            InputError: `budget_invalid` for unknown keys and values out of range.
+        """
+        _only("", table, ("limits", "gate"))
+        limits, gate = _table(table, "limits"), _table(table, "gate")
+        _only("limits.", limits, tuple(_LIMIT_KEYS))
+        _only("gate.", gate, ("metrics", "alpha"))
+        values: dict[str, Any] = {}
+        for key, value in limits.items():
+            attribute, scale = _LIMIT_KEYS[key]
+            values[attribute] = _positive(key, value) * scale
+        if "metrics" in gate:
+            metrics = gate["metrics"]
+            if not isinstance(metrics, list | tuple) or not all(
+                isinstance(metric, str) for metric in metrics
+            ):
+                raise _invalid(f"gate.metrics = {metrics!r}")
+            values["gates"] = tuple(metrics)
+        if "alpha" in gate:
+            values["alpha"] = _positive("alpha", gate["alpha"])
+        return cls(**values)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Returns the table that `from_mapping` reads back to an equal budget."""
+        limits = {
+            key: getattr(self, attribute) / scale for key, (attribute, scale) in _LIMIT_KEYS.items()
+        }
+        return {"limits": limits, "gate": {"metrics": list(self.gates), "alpha": self.alpha}}
+
+
+def _invalid(detail: str) -> InputError:
+    return InputError("budget_invalid", detail=detail)
+
+
+def _positive(key: str, value: object) -> float:
+    # bool is an int to Python, and `p50_ms = true` is a slip of the pen.
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:  # type: ignore[arg-type,operator]
+        raise _invalid(f"{key} = {value!r}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _table(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = table.get(key, {})
+    if not isinstance(value, Mapping):
+        raise _invalid(f"{key} = {value!r}")
+    return value
+
+
+def _only(prefix: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for key in table:
+        if key not in known:
+            raise _invalid(f"{prefix}{key} ({', '.join(known)})")

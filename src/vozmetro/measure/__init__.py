@@ -1,0 +1,1 @@
+"""Measuring: workload, environment, scheduling parent, timing worker, records."""

@@ -1,0 +1,231 @@
+"""How the worker calls each kind of subject, and what it looks at in the outputs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter_ns
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vozmetro.audio import Waveform
+from vozmetro.engines.base import Graph, Loaded, Synthesizer, Transcriber
+from vozmetro.errors import InputError
+from vozmetro.measure import graph_inputs
+from vozmetro.measure.records import ResolvedInput
+from vozmetro.measure.workload import WorkItem
+from vozmetro.units import NS_PER_MS
+
+_LOOKED_AT = 65_536  # elements of an output that are checked after each run, evenly spread
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One call, timed.
+
+    Attributes:
+        end_ns: `perf_counter_ns` when the subject's clock stops.
+        output: What came out.
+        parts_ms: Parts of the latency by name, in ms.
+    """
+
+    end_ns: int
+    output: Any
+    parts_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What an output looks like.
+
+    Attributes:
+        text: Transcript, or the shapes of the outputs.
+        digest: Equal for equal outputs.
+        finite: False with NaN or infinity among the elements looked at.
+    """
+
+    text: str
+    digest: str
+    finite: bool
+
+
+class Caller(Protocol):
+    """Calls one kind of subject."""
+
+    def prepare(self, item: WorkItem) -> tuple[Any, list[ResolvedInput]]:
+        """Returns the ready input for an item (untimed), and how graph inputs were resolved."""
+
+    def call(self, ready: Any, start_ns: int) -> Outcome:
+        """Runs the subject once; `start_ns` is when the caller's clock started."""
+
+    def look(self, output: Any) -> Look:
+        """Describes an output (untimed)."""
+
+    def silenced(self, ready: Any) -> Any:
+        """Returns the same input without content, to see whether the output changes with it."""
+
+
+class GraphCaller:
+    """Calls a plain graph."""
+
+    def __init__(
+        self, graph: Graph, shapes: Mapping[str, Sequence[int]], vocabulary: Mapping[str, int]
+    ) -> None:
+        self._graph = graph
+        self._shapes = shapes
+        self._vocabulary = vocabulary
+
+    def prepare(self, item: WorkItem) -> tuple[Any, list[ResolvedInput]]:
+        """See `Caller.prepare`."""
+        material = graph_inputs.Material(item.audio(), item.text, item.seed)
+        return graph_inputs.build(self._graph.inputs, material, self._shapes, self._vocabulary)
+
+    def call(self, ready: Any, start_ns: int) -> Outcome:
+        """See `Caller.call`."""
+        outputs = self._graph.run(ready)
+        return Outcome(perf_counter_ns(), outputs)
+
+    def look(self, output: Any) -> Look:
+        """See `Caller.look`."""
+        digest = hashlib.blake2b(digest_size=12)
+        finite = True
+        for array in output:
+            some = _spread(array)
+            digest.update(str((array.shape, array.dtype)).encode())
+            digest.update(str(some.tolist()).encode() if some.dtype == object else some.tobytes())
+            if np.issubdtype(some.dtype, np.floating):
+                finite = finite and bool(np.isfinite(some).all())
+        shapes = ", ".join("x".join(map(str, array.shape)) or "scalar" for array in output)
+        return Look(shapes, digest.hexdigest(), finite)
+
+    def silenced(self, ready: Any) -> Any:
+        """See `Caller.silenced`: zeros for float content, 1 for ids; lengths and masks stay."""
+        changed = {}
+        for spec in self._graph.inputs:
+            array = ready[spec.name]
+            rule = graph_inputs.rule_of(spec)
+            content = rule in ("waveform", "log-mel", "fixed shape", "guess", "token ids")
+            if content and np.issubdtype(array.dtype, np.floating):
+                array = np.zeros_like(array)
+            elif content and np.issubdtype(array.dtype, np.integer):
+                array = np.ones_like(array)
+            changed[spec.name] = array
+        return changed
+
+
+class TranscriberCaller:
+    """Calls speech to text."""
+
+    def __init__(self, engine: Transcriber) -> None:
+        self._engine = engine
+
+    def prepare(self, item: WorkItem) -> tuple[Any, list[ResolvedInput]]:
+        """See `Caller.prepare`."""
+        return (item.audio(), item.language), []
+
+    def call(self, ready: Any, start_ns: int) -> Outcome:
+        """See `Caller.call`."""
+        text = self._engine.transcribe(*ready)
+        return Outcome(perf_counter_ns(), text)
+
+    def look(self, output: Any) -> Look:
+        """See `Caller.look`."""
+        return Look(str(output), str(output), True)
+
+    def silenced(self, ready: Any) -> Any:
+        """See `Caller.silenced`: the same length of silence."""
+        audio, language = ready
+        return Waveform(np.zeros_like(audio.samples), audio.rate), language
+
+
+class SynthesizerCaller:
+    """Calls text to speech; the clock stops with the last sample of audio."""
+
+    def __init__(self, engine: Synthesizer) -> None:
+        self._engine = engine
+
+    def prepare(self, item: WorkItem) -> tuple[Any, list[ResolvedInput]]:
+        """See `Caller.prepare`.
+
+        Raises:
+            InputError: `needs_text`.
+        """
+        if not item.text:
+            raise InputError("needs_text", item=item.id)
+        return item.text, []
+
+    def call(self, ready: Any, start_ns: int) -> Outcome:
+        """See `Caller.call`."""
+        first_ns, samples = 0, 0
+        for chunk in self._engine.stream(ready):
+            first_ns = first_ns or perf_counter_ns()
+            samples += len(chunk)
+        end_ns = perf_counter_ns()
+        first = ((first_ns or end_ns) - start_ns) / NS_PER_MS
+        return Outcome(end_ns, samples / self._engine.sample_rate, {"first_audio": first})
+
+    def look(self, output: Any) -> Look:
+        """See `Caller.look`. Voices draw noise, so that only the length is compared."""
+        return Look(f"{output:.2f} s", f"{output:.3f}", output > 0)
+
+    def silenced(self, ready: Any) -> Any:
+        """See `Caller.silenced`: the text's first letter."""
+        return ready[0]
+
+
+class CascadeCaller:
+    """Speech to text, then text to speech; the clock stops at the first audio out."""
+
+    def __init__(self, transcriber: Transcriber, synthesizer: Synthesizer) -> None:
+        self._listen = TranscriberCaller(transcriber)
+        self._synthesizer = synthesizer
+
+    def prepare(self, item: WorkItem) -> tuple[Any, list[ResolvedInput]]:
+        """See `Caller.prepare`."""
+        return self._listen.prepare(item)
+
+    def call(self, ready: Any, start_ns: int) -> Outcome:
+        """See `Caller.call`. A turn in which no word is heard has no audio and ends there."""
+        heard = self._listen.call(ready, start_ns)
+        chunks = iter(self._synthesizer.stream(heard.output)) if heard.output else iter(())
+        next(chunks, None)
+        end_ns = perf_counter_ns()
+        parts = {
+            "stt": (heard.end_ns - start_ns) / NS_PER_MS,
+            "tts_first_audio": (end_ns - heard.end_ns) / NS_PER_MS,
+        }
+        return Outcome(end_ns, heard.output, parts)
+
+    def look(self, output: Any) -> Look:
+        """See `Caller.look`."""
+        return self._listen.look(output)
+
+    def silenced(self, ready: Any) -> Any:
+        """See `Caller.silenced`."""
+        return self._listen.silenced(ready)
+
+
+def make(
+    kind: str,
+    loaded: Sequence[Loaded],
+    shapes: Mapping[str, Sequence[int]],
+    vocabulary: Mapping[str, int],
+) -> Caller:
+    """Returns the caller for a subject's kind and its loaded engines, in order."""
+    engines: Any = list(loaded)
+    if kind == "graph":
+        return GraphCaller(engines[0], shapes, vocabulary)
+    if kind == "stt":
+        return TranscriberCaller(engines[0])
+    if kind == "tts":
+        return SynthesizerCaller(engines[0])
+    return CascadeCaller(engines[0], engines[1])
+
+
+def _spread(array: NDArray[Any]) -> NDArray[Any]:
+    flat = np.ravel(array)
+    step = max(1, -(-flat.size // _LOOKED_AT))
+    return np.ascontiguousarray(flat[::step])

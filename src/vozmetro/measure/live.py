@@ -1,0 +1,238 @@
+"""One subject in its worker: opened, warmed up, asked for blocks, and written down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import perf_counter_ns
+from typing import Any
+
+from vozmetro.measure.outputs import input_notes, output_notes
+from vozmetro.measure.process import WorkerProcess
+from vozmetro.measure.records import (
+    Failure,
+    Item,
+    Memory,
+    Note,
+    ResolvedInput,
+    Run,
+    Sample,
+    Session,
+    Status,
+)
+from vozmetro.measure.subject import Target, vocabulary_bounds
+from vozmetro.measure.workload import WorkItem
+
+WARMUP_MAX_S = 10.0
+IDLE_GAP_S, IDLE_COUNT = 1.0, 3
+# A single load, warm-up or block that takes longer than this hangs.
+HANG_S = 1800.0
+# A model faster than this finds its data thrown out of the caches by the other one's block.
+_SETTLE_BELOW_MS = 100.0
+
+
+@dataclass(frozen=True)
+class Block:
+    """Samples of one block and what came out, not yet written down."""
+
+    samples: list[Sample]
+    looks: dict[str, tuple[str, str]]
+    bad: list[str]
+    memory: dict[str, Any]
+
+
+class LiveSubject:
+    """A subject being measured; the record of it grows in `run()`.
+
+    Args:
+        target: The subject.
+        work: Its items.
+        base: The run so far: new and empty, or one to resume.
+        shared: Whether another live worker takes turns with this one.
+    """
+
+    def __init__(
+        self, target: Target, work: Sequence[WorkItem], base: Run, shared: bool = False
+    ) -> None:
+        self._target = target
+        self._work = work
+        self._base = base
+        self._shared = shared
+        self._worker: WorkerProcess | None = None
+        self._vocabulary = (
+            vocabulary_bounds(target.models[0].path) if target.kind == "graph" else {}
+        )
+        self._items = {item.id: item for item in base.items}
+        self._sessions = list(base.sessions)
+        self._samples = list(base.samples)
+        self._digests: dict[str, str] = {}
+        self._bad: dict[str, None] = {}
+        self._silence_same = False
+        self._subject = base.subject
+        self.notes: list[Note] = []
+        # Resumed runs go on counting from when they were created.
+        created = datetime.fromisoformat(base.created)
+        passed = (datetime.now(UTC) - created).total_seconds()
+        self._origin_ns = perf_counter_ns() - round(passed * 1e9)
+
+    @property
+    def name(self) -> str:
+        """The user's words for the subject."""
+        return self._target.name
+
+    @property
+    def item_count(self) -> int:
+        """Items in a round."""
+        return len(self._work)
+
+    @property
+    def rounds(self) -> int:
+        """Complete rounds so far."""
+        return len(self._samples) // len(self._work)
+
+    @property
+    def round_seconds(self) -> float:
+        """Time of one round, from the last round or, before any, from the warm-up."""
+        if self._samples:
+            return sum(sample.ms for sample in self._samples[-len(self._work) :]) / 1000
+        times = self._sessions[-1].warmup_ms[: len(self._work)]
+        return sum(times) / 1000
+
+    def open(self) -> None:
+        """Starts the worker: imports, loads, prepares the items, warms up."""
+        self.close()
+        self._worker = worker = WorkerProcess()
+        settings = self._base.settings
+        engines = [model.engine for model in self._target.models]
+        imported = worker.ask("import", limit_s=HANG_S, engines=engines)
+        loaded = worker.ask(
+            "load",
+            limit_s=HANG_S,
+            kind=self._target.kind,
+            threads=settings.threads,
+            parts=[
+                {"path": str(model.path), "options": model.options} for model in self._target.models
+            ],
+            shapes=settings.shapes,
+            vocabulary=self._vocabulary,
+        )
+        prepared = worker.ask(
+            "items", limit_s=HANG_S, items=[item.as_json() for item in self._work]
+        )
+        self._describe(imported, loaded, prepared)
+        warm = worker.ask("warmup", limit_s=HANG_S, max_s=WARMUP_MAX_S)
+        if self._target.kind == "graph":
+            self._silence_same = worker.ask("silence", limit_s=HANG_S)["same"]
+        phases = {"start": imported, "loaded": loaded, "warm": warm}
+        self._sessions.append(
+            Session(
+                started=datetime.now(UTC).isoformat(timespec="seconds"),
+                load_ms=loaded["load_ms"],
+                import_ms=imported["import_ms"],
+                first_ms=warm["first_ms"],
+                warmup_ms=warm["warmup_ms"],
+                warmup_sufficient=warm["sufficient"],
+                memory={name: Memory(**reply["memory"]) for name, reply in phases.items()},
+            )
+        )
+
+    def _describe(self, imported: Any, loaded: Any, prepared: Any) -> None:
+        claimed = self._base.settings.claimed_parameters
+        self._subject = self._target.record(
+            imported["labels"], imported["defaults"], loaded["input_dtypes"], claimed
+        )
+        for work, inputs in zip(self._work, prepared["inputs"], strict=True):
+            resolved = [ResolvedInput(**one) for one in inputs]
+            self._items[work.id] = work.record().model_copy(update={"inputs": resolved})
+
+    def block(self, number: int, order: Sequence[Sequence[int]]) -> Block:
+        """Times one block; nothing is written down before `keep`.
+
+        Args:
+            number: Number of the block.
+            order: For each round, the items' indices in the order to run them.
+        """
+        if self._worker is None:
+            raise RuntimeError("the subject is not open")
+        flat = [index for one_round in order for index in one_round]
+        fast = self.round_seconds * 1000 / len(self._work) < _SETTLE_BELOW_MS
+        reply = self._worker.ask(
+            "block", limit_s=HANG_S, order=flat, settle=int(self._shared and fast)
+        )
+        memory = self._worker.ask("memory", limit_s=HANG_S)
+        first_round, session = self.rounds, len(self._sessions) - 1
+        samples = [
+            Sample(
+                item=self._work[raw["item"]].id,
+                session=session,
+                block=number,
+                round=first_round + position // len(self._work),
+                at_s=round((raw["start_ns"] - self._origin_ns) / 1e9, 6),
+                ms=raw["ms"],
+                cpu_ms=raw["cpu_ms"],
+                parts=raw["parts"],
+            )
+            for position, raw in enumerate(reply["samples"])
+        ]
+        looks = {
+            self._work[int(index)].id: (text, digest)
+            for index, (text, digest) in reply["looks"].items()
+        }
+        bad = [self._work[index].id for index in reply["bad"]]
+        return Block(samples, looks, bad, memory)
+
+    def keep(self, block: Block) -> None:
+        """Writes a block down."""
+        self._samples += block.samples
+        for item, (text, digest) in block.looks.items():
+            self._items[item] = self._items[item].model_copy(update={"output": text})
+            self._digests[item] = digest
+        self._bad.update(dict.fromkeys(block.bad))
+        last = self._sessions[-1]
+        self._sessions[-1] = last.model_copy(
+            update={
+                "memory": {**last.memory, "end": Memory(**block.memory["memory"])},
+                "peak_rss": block.memory["peak_rss"],
+                "cpu_s": last.cpu_s + sum(one.cpu_ms for one in block.samples) / 1000,
+                "wall_s": last.wall_s + sum(one.ms for one in block.samples) / 1000,
+            }
+        )
+
+    def rest(self) -> None:
+        """Times single inferences after silence."""
+        if self._worker is None:
+            return
+        reply = self._worker.ask("idle", limit_s=HANG_S, gap_s=IDLE_GAP_S, count=IDLE_COUNT)
+        self._sessions[-1] = self._sessions[-1].model_copy(
+            update={"idle_ms": reply["idle_ms"], "idle_gap_s": IDLE_GAP_S}
+        )
+
+    def close(self) -> None:
+        """Ends the worker, if there is one."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+    def run(self, status: Status, failure: Failure | None = None) -> Run:
+        """Returns the record as of now."""
+        items: list[Item] = [self._items[work.id] for work in self._work]
+        notes = [
+            *self.notes,
+            *input_notes(self._target, items),
+            *output_notes(self._target, items, self._digests, list(self._bad), self._silence_same),
+        ]
+        if self._sessions and not self._sessions[-1].warmup_sufficient:
+            runs = len(self._sessions[-1].warmup_ms)
+            notes.append(Note(code="warmup_insufficient", fields={"runs": str(runs)}))
+        return self._base.model_copy(
+            update={
+                "status": status,
+                "subject": self._subject,
+                "items": items,
+                "sessions": list(self._sessions),
+                "samples": list(self._samples),
+                "notes": notes,
+                "failure": failure,
+            }
+        )

@@ -1,0 +1,420 @@
+"""What a measurement leaves behind: versioned JSON, raw samples first.
+
+Statistics are derived from these records when they are read; nothing here is an opinion. The
+schema is described field by field in `docs/run-schema.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vozmetro.errors import InputError, OutputError
+
+SCHEMA_VERSION: Literal[1] = 1
+
+Kind = Literal["graph", "stt", "tts", "cascade"]
+Clock = Literal["per-inference", "post-endpoint"]
+Status = Literal["running", "complete", "interrupted", "failed"]
+
+
+class Record(BaseModel):
+    """Base: immutable, and strict about what it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+class Note(Record):
+    """Something a reader must know: a code of the catalogues' `notes.` section and its fields."""
+
+    code: str
+    fields: dict[str, str] = {}
+
+
+class FileInfo(Record):
+    """One file of a model. `sha256` in hexadecimal."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Subject(Record):
+    """What was measured.
+
+    Attributes:
+        name: As the user named it, or the catalogue's name.
+        kind: `graph`, `stt` (speech to text), `tts` (text to speech) or `cascade`.
+        clock: What a sample's latency spans: one call of the model (`per-inference`), or from the
+            end of the user's speech to the first audio out (`post-endpoint`).
+        engines: Engine names with versions, e.g. `faster-whisper 1.2.1`.
+        files: Model files with their SHA-256.
+        format: `ONNX`, `CTranslate2`, or `ONNX + CTranslate2` for a cascade.
+        precision: Label by where most weight bytes lie: `FP32`, `FP16`, `INT8`, `INT4`.
+        parameters: Number of weights in the files, None where the format does not tell.
+        expected_ram: Bytes that loading is expected to need.
+        claimed_parameters: What the user says it holds (`--claimed-params`), None if not said.
+        languages: ISO 639-1 codes it serves; empty for any or not applicable.
+        input_dtypes: dtype of each model input by name (`float32`), for fair comparison.
+        options: Engine options in force (threads apart), as text.
+        weights: `dummy` where the file says that its weights are random.
+        model_format_version: opset and IR for ONNX, empty otherwise.
+    """
+
+    name: str
+    kind: Kind
+    clock: Clock
+    engines: list[str]
+    files: list[FileInfo]
+    format: str
+    precision: str
+    parameters: int | None = None
+    expected_ram: int | None = None
+    claimed_parameters: float | None = None
+    languages: list[str] = []
+    input_dtypes: dict[str, str] = {}
+    options: dict[str, str] = {}
+    weights: Literal["real", "dummy"] = "real"
+    model_format_version: str = ""
+
+    @property
+    def bytes(self) -> int:
+        """Total size of the files."""
+        return sum(file.bytes for file in self.files)
+
+
+class Settings(Record):
+    """How it was asked to be measured; enough to resume.
+
+    Attributes:
+        subject: The words that name the subject, as given.
+        iterations: Least number of runs per item.
+        until: `decided` goes on until the gating limits are decided; `iterations` stops there.
+        max_time_s: Wall-clock limit in seconds for the measuring loop.
+        threads: Threads given to the engine.
+        seed: Seeds the order of items and synthetic input.
+        corpus: Folder, manifest or package corpus; None for synthetic audio.
+        audio_seconds: Lengths asked for with `--audio-seconds`, in seconds.
+        shapes: `--shape` overrides by input name.
+        languages: Languages of the corpus kept; empty for all.
+        limit: Most utterances taken from the corpus; None for all.
+        budget: The budget in force, as in its TOML.
+        claimed_parameters: As in `Subject`.
+        command: The command line, for the report.
+    """
+
+    subject: str
+    iterations: int
+    until: Literal["decided", "iterations"]
+    max_time_s: float
+    threads: int
+    seed: int = 0
+    corpus: str | None = None
+    audio_seconds: list[float] = []
+    shapes: dict[str, list[int]] = {}
+    languages: list[str] = []
+    limit: int | None = None
+    budget: dict[str, Any] = {}
+    claimed_parameters: float | None = None
+    command: list[str] = []
+
+
+class Memory(Record):
+    """RAM of the worker process, in bytes. USS and PSS are None where the system has none."""
+
+    rss: int
+    uss: int | None = None
+    pss: int | None = None
+
+
+class ResolvedInput(Record):
+    """How one model input got its shape for one item.
+
+    Attributes:
+        name: Input name in the graph.
+        dtype: numpy dtype name.
+        shape: The shape that the model got.
+        rule: Which rule resolved it, e.g. `log-mel`, `waveform`, `shape option`.
+    """
+
+    name: str
+    dtype: str
+    shape: list[int]
+    rule: str
+
+
+class Item(Record):
+    """One unit of work: an utterance, or a length of synthetic audio.
+
+    Attributes:
+        id: Unique within the run.
+        seconds: Audio length in seconds (for TTS: of the recording of the same text).
+        language: ISO 639-1, empty where unknown.
+        text: Reference transcript; what TTS speaks.
+        source: `corpus` (real file) or `synthetic`.
+        path: File of the utterance, relative to the corpus where it is in one.
+        inputs: Resolved model inputs, for graphs.
+        output: What the model gave last: transcript for STT and cascades, else shapes.
+    """
+
+    id: str
+    seconds: float
+    language: str = ""
+    text: str = ""
+    source: Literal["corpus", "synthetic"]
+    path: str = ""
+    inputs: list[ResolvedInput] = []
+    output: str = ""
+
+
+class Session(Record):
+    """One life of a worker process. Times in milliseconds, memory in bytes.
+
+    Attributes:
+        started: UTC, ISO 8601.
+        load_ms: From asking the engine to load until it is ready, imports apart.
+        import_ms: Importing the engine's libraries.
+        first_ms: First inference after load (cold start).
+        warmup_ms: Every warm-up inference, in order, after the first.
+        warmup_sufficient: Whether the warm-up had flattened out when it ended.
+        idle_ms: Latencies of single inferences after `idle_gap_s` seconds of silence.
+        idle_gap_s: That silence in seconds.
+        memory: By phase: `start`, `loaded`, `warm`, `end`.
+        peak_rss: Highest RSS of the process (high-water mark of the kernel).
+        cpu_s: CPU seconds used by the measured inferences, all threads.
+        wall_s: Wall seconds of the measured inferences.
+    """
+
+    started: str
+    load_ms: float
+    import_ms: float
+    first_ms: float
+    warmup_ms: list[float]
+    warmup_sufficient: bool
+    idle_ms: list[float] = []
+    idle_gap_s: float = 0.0
+    memory: dict[str, Memory] = {}
+    peak_rss: int = 0
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+
+
+class Sample(Record):
+    """One timed inference.
+
+    Attributes:
+        item: `Item.id`.
+        session: Index into `Run.sessions`.
+        block: Counts saves; samples of a block were taken without a pause.
+        round: Counts passes over all the items; a round holds every item once.
+        at_s: Start, in seconds since the run began (monotonic clock).
+        ms: Latency on the subject's clock.
+        cpu_ms: CPU time of all threads of the worker during the call.
+        parts: Parts of the latency by name, in ms: `stt`, `tts_first_audio`, `first_audio`.
+    """
+
+    item: str
+    session: int
+    block: int
+    round: int
+    at_s: float
+    ms: Annotated[float, Field(gt=0)]
+    cpu_ms: float
+    parts: dict[str, float] = {}
+
+
+class Environment(Record):
+    """The machine and its state, as far as it can be read.
+
+    Attributes:
+        cpu: Model name.
+        cores_physical: Physical cores, None if unknown.
+        cores_logical: Logical cores of the machine.
+        cores_allowed: What this process may use (affinity and cgroup quota).
+        affinity: CPU numbers it may run on.
+        cgroup_quota: CPUs' worth of quota, None for none.
+        frequency_mhz: Current clock, None if unreadable.
+        governor: Frequency governor, empty if unreadable.
+        power: `mains`, `battery` or `unknown`.
+        ram_total: Bytes of the machine.
+        ram_available: Bytes available when the run began.
+        ram_limit: cgroup limit in bytes, None for none.
+        os: Name and release.
+        virtualization: Hypervisor or container found, `none` if none was.
+        load: 1-minute load average before measuring, None where the system has none.
+        python: Version.
+        versions: Installed versions of the packages that matter.
+        noise: Result of the A/A check, None if it was not run.
+    """
+
+    cpu: str
+    cores_physical: int | None
+    cores_logical: int
+    cores_allowed: int
+    affinity: list[int]
+    cgroup_quota: float | None
+    frequency_mhz: float | None
+    governor: str
+    power: Literal["mains", "battery", "unknown"]
+    ram_total: int
+    ram_available: int
+    ram_limit: int | None
+    os: str
+    virtualization: str
+    load: float | None
+    python: str
+    versions: dict[str, str]
+    noise: Noise | None = None
+
+
+class Noise(Record):
+    """A/A check: the same tiny graph against itself, in ABBA order.
+
+    Attributes:
+        pairs: Number of A/A pairs.
+        p50_ms: Median latency of the tiny graph.
+        ratio: Median A/A ratio (1 where the machine is fair).
+        resolvable: Smallest relative difference that this many pairs can tell from none today:
+            half the width of the 95 % interval of the median per-pair log ratio.
+        spread: P99 / P50 of the tiny graph.
+    """
+
+    pairs: int
+    p50_ms: float
+    ratio: float
+    resolvable: float
+    spread: float
+
+
+class Failure(Record):
+    """Why a run ended early: a code of the catalogues' `errors.` section and its fields."""
+
+    code: str
+    fields: dict[str, str] = {}
+
+
+class Run(Record):
+    """One subject, measured. See the module's docstring."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    type: Literal["run"] = "run"
+    id: str
+    created: str
+    vozmetro: str
+    status: Status
+    subject: Subject
+    settings: Settings
+    environment: Environment
+    items: list[Item]
+    sessions: list[Session]
+    samples: list[Sample]
+    notes: list[Note] = []
+    failure: Failure | None = None
+
+    def latencies_ms(self, item: str | None = None) -> list[float]:
+        """Latencies in ms in the order taken, of one item or of all."""
+        return [s.ms for s in self.samples if item is None or s.item == item]
+
+
+class ComparisonRecord(Record):
+    """Two subjects measured side by side on the same items in ABBA blocks.
+
+    Attributes:
+        mode: `interleaved` (two live workers) or `alternating` (one process at a time, because
+            both did not fit in RAM together).
+        unfair: Differences that make the comparison unfair, empty if it is fair.
+        a: Run of the first subject; pairs share `item` and `round` with `b`.
+        b: Run of the second.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    type: Literal["comparison"] = "comparison"
+    id: str
+    created: str
+    mode: Literal["interleaved", "alternating"]
+    unfair: list[Note] = []
+    a: Run
+    b: Run
+
+
+Environment.model_rebuild()
+
+
+def save(record: Run | ComparisonRecord, path: Path) -> None:
+    """Writes the record as JSON, atomically: a crash leaves the old file or the new one.
+
+    Raises:
+        OutputError: `unwritable` or `disk_full`.
+    """
+    write_atomic(path, record.model_dump_json(indent=1).encode())
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Writes bytes so that readers see the old file or the whole new one, never a part.
+
+    Raises:
+        OutputError: `unwritable` or `disk_full`.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            # mkstemp is private to the user; results are as readable as any file they write.
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        code = "disk_full" if error.errno == 28 else "unwritable"
+        raise OutputError(code, path=path, detail=error.strerror or error) from error
+
+
+def check_writable(folder: Path) -> None:
+    """Makes the folder and tries to write into it, before anything is measured for it.
+
+    Raises:
+        OutputError: `unwritable` or `disk_full`.
+    """
+    probe = folder / ".vozmetro-probe"
+    write_atomic(probe, b"")
+    probe.unlink()
+
+
+def load(path: Path) -> Run | ComparisonRecord:
+    """Reads a saved record.
+
+    Args:
+        path: `run.json`, `comparison.json`, or the folder that holds one of them.
+
+    Raises:
+        InputError: `run_missing`, `run_unreadable` or `run_newer`.
+    """
+    if path.is_dir():
+        names = [path / name for name in ("comparison.json", "run.json")]
+        path = next((name for name in names if name.is_file()), names[1])
+    try:
+        raw = json.loads(path.read_bytes())
+        version = raw["schema_version"]
+    except FileNotFoundError as error:
+        raise InputError("run_missing", path=path) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError("run_unreadable", path=path, detail=type(error).__name__) from error
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise InputError("run_newer", path=path, version=version, known=SCHEMA_VERSION)
+    model = ComparisonRecord if raw.get("type") == "comparison" else Run
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError("run_unreadable", path=path, detail=f"{where}: {first['msg']}") from error

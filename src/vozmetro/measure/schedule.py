@@ -1,0 +1,191 @@
+"""The measuring loop: rounds in blocks, one subject or two in ABBA order, saved as it goes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Literal
+
+from vozmetro.errors import VozmetroError
+from vozmetro.measure.live import Block, LiveSubject
+from vozmetro.measure.records import Failure, Note, Settings, Status
+
+BLOCK_S = 1.0
+"""Longest block in seconds, unless one round takes longer."""
+TURN_S = 0.25
+"""The same for two live workers: the shorter their turns, the less drifts between A and B."""
+ALTERNATING_BLOCK_S = 30.0
+"""The same where every block begins with loading the model again."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a measurement is.
+
+    Attributes:
+        phase: `loading`, `measuring` or `resting`.
+        subject: Name of the subject it is about.
+        rounds: Rounds done.
+        expected: Rounds asked for at least.
+        eta_s: Seconds until that many rounds, None if unknown.
+    """
+
+    phase: Literal["loading", "measuring", "resting"]
+    subject: str
+    rounds: int = 0
+    expected: int = 0
+    eta_s: float | None = None
+
+
+Listener = Callable[[Progress], None]
+Stop = Callable[[int], bool]
+"""Told the number of rounds, says whether the verdict is decided."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the loop ended."""
+
+    status: Status
+    failure: Failure | None = None
+
+
+class Schedule:
+    """Measures one or two live subjects on the same items.
+
+    Args:
+        lives: One subject, or A and B.
+        settings: How; the first subject's count for both.
+        save: Called after each block; writes the record atomically.
+        stop: Says whether the verdict is decided.
+        listen: Told about progress between blocks, never during one.
+        alternating: Whether only one subject may be in RAM at a time.
+    """
+
+    def __init__(
+        self,
+        lives: Sequence[LiveSubject],
+        settings: Settings,
+        *,
+        save: Callable[[Status], None],
+        stop: Stop,
+        listen: Listener,
+        alternating: bool = False,
+    ) -> None:
+        self._lives = lives
+        self._settings = settings
+        self._save = save
+        self._stop = stop
+        self._listen = listen
+        self._alternating = alternating
+        self._started = 0.0
+
+    def run(self) -> Outcome:
+        """Measures until the settings are met, an error or Ctrl-C; everything kept is saved.
+
+        Raises:
+            VozmetroError: The subject failed before the first block was kept.
+            KeyboardInterrupt: Ctrl-C before the first block was kept.
+        """
+        with ExitStack() as stack:
+            for live in self._lives:
+                stack.callback(live.close)
+            try:
+                self._open_all()
+                self._measure()
+                self._rest()
+            except (VozmetroError, KeyboardInterrupt) as error:
+                if not self._lives[0].rounds:
+                    raise
+                if isinstance(error, KeyboardInterrupt):
+                    outcome = Outcome("interrupted")
+                else:
+                    outcome = Outcome("failed", Failure(code=error.code, fields=error.fields))
+            else:
+                outcome = Outcome("complete")
+        return outcome
+
+    def _open_all(self) -> None:
+        if self._alternating:
+            return
+        for live in self._lives:
+            self._open(live)
+
+    def _open(self, live: LiveSubject) -> None:
+        self._listen(Progress("loading", live.name))
+        live.open()
+
+    def _measure(self) -> None:
+        self._started = perf_counter()
+        number = 0
+        while not self._finished():
+            rounds = self._next_rounds()
+            order = [self._order(self._lives[0].rounds + index) for index in range(rounds)]
+            lives = list(self._lives) if number % 2 == 0 else list(reversed(self._lives))
+            blocks: list[tuple[LiveSubject, Block]] = []
+            for live in lives:
+                self._tell(live)
+                if self._alternating:
+                    self._open(live)
+                blocks.append((live, live.block(number, order)))
+                if self._alternating:
+                    live.close()
+            # Both or neither: a pair with one side is of no use.
+            for live, block in blocks:
+                live.keep(block)
+            self._save("running")
+            number += 1
+
+    def _order(self, round_number: int) -> list[int]:
+        """Items of a round, shuffled by the seed, the same for both subjects."""
+        indices = list(range(self._lives[0].item_count))
+        random.Random(f"{self._settings.seed}/{round_number}").shuffle(indices)  # noqa: S311
+        return indices
+
+    def _finished(self) -> bool:
+        done, settings = self._lives[0].rounds, self._settings
+        if perf_counter() - self._started > settings.max_time_s and done:
+            fields = {"limit": f"{settings.max_time_s:g}", "rounds": str(done)}
+            for live in self._lives:
+                live.notes.append(Note(code="max_time_reached", fields=fields))
+            return True
+        if done < settings.iterations:
+            return False
+        return settings.until == "iterations" or self._stop(done)
+
+    def _next_rounds(self) -> int:
+        done = self._lives[0].rounds
+        missing = self._settings.iterations - done
+        if self._alternating and not done:
+            return min(missing, 1)
+        longest = BLOCK_S if len(self._lives) == 1 else TURN_S
+        if self._alternating:
+            longest = ALTERNATING_BLOCK_S
+        slowest = max(1e-9, *(one.round_seconds for one in self._lives))
+        by_time = max(1, int(longest / slowest))
+        # A tenth of the run: enough turns for ABBA, and saving stays cheap as the run grows.
+        tenth = max(1, max(done, self._settings.iterations) // 10)
+        return min(by_time, tenth, missing if missing > 0 else tenth)
+
+    def _tell(self, live: LiveSubject) -> None:
+        done, expected = self._lives[0].rounds, self._settings.iterations
+        elapsed = perf_counter() - self._started
+        left = max(0, expected - done)
+        if done:
+            eta = left * elapsed / done
+        elif self._alternating:
+            eta = None
+        else:
+            eta = left * sum(one.round_seconds for one in self._lives)
+        self._listen(Progress("measuring", live.name, done, expected, eta))
+
+    def _rest(self) -> None:
+        """After-idle latency; with two live workers the other one would not be idle."""
+        if len(self._lives) > 1:
+            return
+        live = self._lives[0]
+        self._listen(Progress("resting", live.name))
+        live.rest()

@@ -1,0 +1,125 @@
+"""From the words that name a subject to what a worker loads and a record describes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vozmetro.errors import InputError
+from vozmetro.measure.records import Clock, FileInfo, Kind, Subject
+from vozmetro.models.resolve import ModelRef, resolve
+
+CASCADE = "+"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A named subject, resolved and verified.
+
+    Attributes:
+        name: The user's words.
+        kind: As in `Subject`.
+        models: One model, or speech to text and text to speech for a cascade.
+    """
+
+    name: str
+    kind: Kind
+    models: tuple[ModelRef, ...]
+
+    @property
+    def clock(self) -> Clock:
+        """What a latency of this subject spans."""
+        return "post-endpoint" if self.kind == "cascade" else "per-inference"
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Languages that the subject listens to or speaks; empty for any."""
+        return self.models[0].languages
+
+    @property
+    def expected_ram(self) -> int:
+        """Bytes that loading all its models is expected to need."""
+        return sum(model.inspection.expected_ram for model in self.models)
+
+    def record(
+        self,
+        labels: Sequence[str],
+        defaults: Sequence[dict[str, str]],
+        input_dtypes: dict[str, str],
+        claimed: float | None,
+    ) -> Subject:
+        """Returns the record, with what the worker told about engines and inputs."""
+        inspections = [model.inspection for model in self.models]
+        largest = max(inspections, key=lambda one: one.weight_bytes)
+        known = [one.parameters for one in inspections if one.parameters is not None]
+        options: dict[str, str] = {}
+        for model, defaulted in zip(self.models, defaults, strict=True):
+            prefix = f"{model.task}." if self.kind == "cascade" else ""
+            for key, value in {**defaulted, **model.options}.items():
+                options[prefix + key] = value
+        return Subject(
+            name=self.name,
+            kind=self.kind,
+            clock=self.clock,
+            engines=list(labels),
+            files=[
+                FileInfo(path=str(path), bytes=size, sha256=digest)
+                for model in self.models
+                for path, size, digest in model.files
+            ],
+            format=" + ".join(dict.fromkeys(one.format for one in inspections)),
+            precision=" + ".join(dict.fromkeys(one.precision for one in inspections)),
+            parameters=sum(known) if known else None,
+            expected_ram=self.expected_ram,
+            claimed_parameters=claimed,
+            languages=list(self.languages),
+            input_dtypes=input_dtypes,
+            options=options,
+            weights="dummy" if any(one.weights == "dummy" for one in inspections) else "real",
+            model_format_version=f"opset {largest.opset}, IR {largest.ir_version}"
+            if largest.opset
+            else "",
+        )
+
+
+def resolve_subject(name: str) -> Target:
+    """Returns the subject that `name` means.
+
+    Args:
+        name: A path to an `.onnx`, a catalogue name, or `STT+TTS`.
+
+    Raises:
+        InputError: `cascade_parts` where a cascade is not speech to text plus text to speech, and
+            whatever `resolve` raises.
+    """
+    if CASCADE not in name or Path(name).exists():
+        model = resolve(name)
+        return Target(name, model.task, (model,))
+    models = tuple(resolve(part.strip()) for part in name.split(CASCADE))
+    tasks = [model.task for model in models]
+    if tasks != ["stt", "tts"]:
+        raise InputError("cascade_parts", name=name, tasks=" + ".join(tasks))
+    return Target(name, "cascade", models)
+
+
+def vocabulary_bounds(path: Path) -> dict[str, int]:
+    """Returns, by graph input, the rows of the embedding table that it indexes.
+
+    Follows an input through shape-only operators to a Gather on an initializer, so that made-up
+    token ids stay inside the vocabulary.
+    """
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    rows = {one.name: one.dims[0] for one in graph.initializer if one.dims}
+    origin = {one.name: one.name for one in graph.input}
+    bounds: dict[str, int] = {}
+    for node in graph.node:
+        if node.op_type in ("Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"):
+            if node.input[0] in origin:
+                origin[node.output[0]] = origin[node.input[0]]
+        elif node.op_type == "Gather" and node.input[0] in rows and node.input[1] in origin:
+            name = origin[node.input[1]]
+            bounds[name] = min(rows[node.input[0]], bounds.get(name, 1 << 31))
+    return bounds

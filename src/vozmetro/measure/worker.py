@@ -1,0 +1,217 @@
+"""The process that loads one subject and times it. `python -m vozmetro.measure.worker`.
+
+It reads one JSON request a line from standard input and answers one JSON line on what was its
+standard output; libraries that print are sent to standard error. It knows no statistics: it does
+what it is told, one request at a time, and ends when its input ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter_ns, process_time_ns
+from typing import IO, Any
+
+from vozmetro.engines.base import Engine, LoadRequest
+from vozmetro.errors import MeasurementError, MissingExtraError, VozmetroError
+from vozmetro.measure.callers import Caller, make
+from vozmetro.measure.memory import peak_rss, snapshot
+from vozmetro.measure.workload import WorkItem
+from vozmetro.units import NS_PER_MS
+
+Message = dict[str, Any]
+
+_WARMUP_LEAST, _WARMUP_WINDOW, _WARMUP_FLAT = 4, 8, 1.05
+
+
+class Worker:
+    """State of the worker: one subject, its prepared items."""
+
+    def __init__(self) -> None:
+        self._engines: list[Engine] = []
+        self._caller: Caller | None = None
+        self._ready: list[Any] = []
+
+    def handle(self, request: Message) -> Message:
+        """Answers one request; the operation's name is in `op`."""
+        operations: dict[str, Callable[[Message], Message]] = {
+            "import": self._import,
+            "load": self._load,
+            "items": self._items,
+            "warmup": self._warmup,
+            "block": self._block,
+            "idle": self._idle,
+            "silence": self._silence,
+            "memory": lambda _: {"memory": snapshot(), "peak_rss": peak_rss()},
+        }
+        return operations[request["op"]](request)
+
+    def _import(self, request: Message) -> Message:
+        from vozmetro.engines import registry
+
+        before = snapshot()
+        start = perf_counter_ns()
+        self._engines = [registry.find(name) for name in request["engines"]]
+        for engine in self._engines:
+            registry.import_modules(engine)
+        elapsed = (perf_counter_ns() - start) / NS_PER_MS
+        labels = [registry.label(engine) for engine in self._engines]
+        defaults = [dict(engine.defaults) for engine in self._engines]
+        return {"import_ms": elapsed, "memory": before, "labels": labels, "defaults": defaults}
+
+    def _load(self, request: Message) -> Message:
+        requests = [
+            LoadRequest(Path(part["path"]), request["threads"], part["options"])
+            for part in request["parts"]
+        ]
+        start = perf_counter_ns()
+        loaded = [engine.load(one) for engine, one in zip(self._engines, requests, strict=True)]
+        elapsed = (perf_counter_ns() - start) / NS_PER_MS
+        self._caller = make(request["kind"], loaded, request["shapes"], request["vocabulary"])
+        inputs = getattr(loaded[0], "inputs", [])
+        return {
+            "load_ms": elapsed,
+            "memory": snapshot(),
+            "input_dtypes": {spec.name: spec.dtype for spec in inputs},
+        }
+
+    def _items(self, request: Message) -> Message:
+        prepared = [self._subject.prepare(WorkItem.from_json(item)) for item in request["items"]]
+        self._ready = [ready for ready, _ in prepared]
+        return {"inputs": [[one.model_dump() for one in inputs] for _, inputs in prepared]}
+
+    @property
+    def _subject(self) -> Caller:
+        if self._caller is None:
+            raise RuntimeError("no subject is loaded")
+        return self._caller
+
+    def _timed(self, index: int) -> tuple[Message, Any]:
+        """Runs one item; returns the sample and the output."""
+        ready, call = self._ready[index], self._subject.call
+        cpu = process_time_ns()
+        start = perf_counter_ns()
+        outcome = call(ready, start)
+        cpu = process_time_ns() - cpu
+        sample = {
+            "item": index,
+            "start_ns": start,
+            "ms": (outcome.end_ns - start) / NS_PER_MS,
+            "cpu_ms": cpu / NS_PER_MS,
+            "parts": outcome.parts_ms,
+        }
+        return sample, outcome.output
+
+    def _warmup(self, request: Message) -> Message:
+        """Runs every item once, then the first one until its times stop falling.
+
+        The first inference is apart. Every item runs, because a runtime may plan memory anew for
+        each input shape. Flat means: the fastest of the last runs is within 5 % of the fastest of
+        those before.
+        """
+        first = self._timed(0)[0]["ms"]
+        deadline = time.perf_counter() + request["max_s"]
+        times = [self._timed(index)[0]["ms"] for index in range(len(self._ready))]
+        repeats = times[:1]
+        while not (flat := _flat(repeats)) and time.perf_counter() < deadline:
+            repeats.append(self._timed(0)[0]["ms"])
+        return {
+            "first_ms": first,
+            "warmup_ms": times + repeats[1:],
+            "sufficient": flat,
+            "memory": snapshot(),
+        }
+
+    def _block(self, request: Message) -> Message:
+        """Times the items in the order given, after `settle` untimed calls of the first one."""
+        samples: list[Message] = []
+        looks: dict[int, Any] = {}
+        order: list[int] = request["order"]
+        bad: set[int] = set()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(request["settle"]):
+                self._timed(order[0])
+            for index in order:
+                sample, output = self._timed(index)
+                samples.append(sample)
+                looks[index] = self._subject.look(output)
+                if not looks[index].finite:
+                    bad.add(index)
+        finally:
+            gc.enable()
+        described = {str(index): [look.text, look.digest] for index, look in looks.items()}
+        return {"samples": samples, "looks": described, "bad": sorted(bad)}
+
+    def _idle(self, request: Message) -> Message:
+        """Times single inferences, each after `gap_s` seconds without work."""
+        times = []
+        for count in range(request["count"]):
+            time.sleep(request["gap_s"])
+            times.append(self._timed(count % len(self._ready))[0]["ms"])
+        return {"idle_ms": times}
+
+    def _silence(self, _: Message) -> Message:
+        """Runs the first item with its content taken out; says whether the output is the same."""
+        subject = self._subject
+        spoken = subject.look(subject.call(self._ready[0], perf_counter_ns()).output)
+        try:
+            outcome = subject.call(subject.silenced(self._ready[0]), perf_counter_ns())
+        except Exception:
+            # A model that refuses such input has looked at it.
+            return {"same": False}
+        return {"same": spoken.digest == subject.look(outcome.output).digest}
+
+
+def _flat(repeats: list[float]) -> bool:
+    """Whether the later half of the last repeats is no faster than the earlier, within 5 %."""
+    if len(repeats) < _WARMUP_LEAST:
+        return False
+    recent = repeats[-_WARMUP_WINDOW:]
+    half = len(recent) // 2
+    return min(recent[:half]) <= _WARMUP_FLAT * min(recent[half:])
+
+
+def _failure(error: BaseException) -> Message:
+    if isinstance(error, MissingExtraError):
+        return {"code": error.code, "fields": error.fields, "type": "missing_extra"}
+    if isinstance(error, VozmetroError):
+        return {"code": error.code, "fields": error.fields, "type": "known"}
+    if isinstance(error, MemoryError):
+        known = MeasurementError("out_of_memory")
+    else:
+        lines = str(error).strip().splitlines() or [""]
+        known = MeasurementError("model_failed", detail=f"{type(error).__name__}: {lines[0][:300]}")
+    return {"code": known.code, "fields": known.fields, "type": "known"}
+
+
+def serve(requests: IO[str], replies: IO[str]) -> None:
+    """Answers requests until there are no more."""
+    worker = Worker()
+    for line in requests:
+        try:
+            reply = worker.handle(json.loads(line))
+        except Exception as error:  # whatever a model raises must reach the parent
+            reply = {"error": _failure(error)}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+def main() -> None:
+    """Keeps standard output for replies alone and serves."""
+    # Ctrl-C reaches the whole process group; the parent decides what happens to the worker.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(sys.stdin, replies)
+
+
+if __name__ == "__main__":
+    main()

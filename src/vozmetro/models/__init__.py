@@ -1,0 +1,1 @@
+"""Models: catalogue, sources, inspection and artifact checks."""

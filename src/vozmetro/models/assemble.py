@@ -1,0 +1,106 @@
+"""A catalogue model's files in one folder: in place where the package has them so, else joined.
+
+Joined files live in a cache folder and are verified at every load: a damaged copy is built again
+from the packages; a damaged package is an error.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from pathlib import Path, PurePosixPath
+
+from vozmetro import packages, units
+from vozmetro.errors import ModelError
+from vozmetro.models.catalogue import Entry, ModelFile, Part
+
+SPARE_BYTES = 50 * units.MB
+"""Left free on the cache's disk, so that joining a model never fills it."""
+
+
+def cache_dir() -> Path:
+    """Returns the folder for joined files: VOZMETRO_CACHE, else the user's cache folder."""
+    override = os.environ.get("VOZMETRO_CACHE")
+    if override:
+        return Path(override).expanduser()
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("vozmetro", appauthor=False))
+
+
+def model_folder(entry: Entry) -> Path:
+    """Returns a folder with every file of the model, each verified by size and SHA-256.
+
+    Raises:
+        MissingExtraError: A data package is not installed.
+        ModelError: `package_version`, `package_file_missing`, `package_file_damaged`,
+            `cache_full` or `cache_unwritable`.
+    """
+    if _is_whole_in_package(entry):
+        found = [_verified(file.parts[0], entry.extra) for file in entry.files]
+        return found[0].parent
+    # The name holds the content, so that two versions of vozmetro can share the cache.
+    folder = cache_dir() / "models" / f"{entry.name}-{entry.files[0].sha256[:12]}"
+    stale = [f for f in entry.files if not packages.is_intact(folder / f.name, f.bytes, f.sha256)]
+    if stale:
+        _build(folder, stale, entry.extra)
+    return folder
+
+
+def _is_whole_in_package(entry: Entry) -> bool:
+    """Returns whether one folder of one package holds every file under its own name."""
+    if any(len(file.parts) != 1 for file in entry.files):
+        return False
+    parts = [(file.name, file.parts[0]) for file in entry.files]
+    folders = {(part.package, PurePosixPath(part.path).parent) for _, part in parts}
+    return len(folders) == 1 and all(PurePosixPath(p.path).name == name for name, p in parts)
+
+
+def _verified(part: Part, extra: str) -> Path:
+    """Returns where a part lies, after checking its size and SHA-256."""
+    place = packages.locate(part.package, part.version, part.path, extra)
+    packages.verify(place, part.bytes, part.sha256, part.package, part.version)
+    return place
+
+
+def _build(folder: Path, files: list[ModelFile], extra: str) -> None:
+    """Writes files of a model into the cache, each atomically, after checking the disk."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        needed = sum(file.bytes for file in files) + SPARE_BYTES
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise ModelError(
+                "cache_full", path=folder, needed=units.size(needed), free=units.size(free)
+            )
+        for file in files:
+            _join(folder / file.name, file, extra)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            needed = sum(file.bytes for file in files)
+            raise ModelError(
+                "cache_full", path=folder, needed=units.size(needed), free=units.size(0)
+            ) from error
+        detail = error.strerror or error
+        raise ModelError("cache_unwritable", path=folder, detail=detail) from error
+
+
+def _join(target: Path, file: ModelFile, extra: str) -> None:
+    """Writes the parts one after the other beside the target, verifies, and renames it."""
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            for part in file.parts:
+                with _verified(part, extra).open("rb") as data:
+                    shutil.copyfileobj(data, out, packages.CHUNK)
+            out.flush()
+            os.fsync(out.fileno())
+        if not packages.is_intact(temporary, file.bytes, file.sha256):
+            # Parts were intact, so the copy went wrong: a failing disk, or a catalogue mistake.
+            raise ModelError("cache_unwritable", path=target, detail="SHA-256")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Reports: terminal, Markdown, plots. Nothing is computed here that judge does not give."""

@@ -1,0 +1,189 @@
+"""What stands behind a verdict, in Markdown: method, machine, inputs, transcripts, files."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from vozmetro.i18n import t
+from vozmetro.measure.records import Environment, Run
+from vozmetro.report.escape import code, escape, link_target, table
+from vozmetro.report.formatting import (
+    all_notes,
+    clock_text,
+    lengths_text,
+    note_text,
+)
+from vozmetro.report.rows import (
+    environment_rows,
+    item_rows,
+    item_state_heading,
+    memory_rows,
+    time_rows,
+    transcript_rows,
+)
+from vozmetro.report.template import Judged, heading
+from vozmetro.units import duration, size
+
+
+def method(judged: Judged, level: int, lang: str) -> list[str]:
+    """Returns how it was measured: clock, threads, sampling, intervals."""
+    run, summary = judged.run, judged.summary
+    settings, overall = run.settings, summary.overall
+    lines = [
+        clock_text(run, lang),
+        t(
+            "report.method_threads",
+            lang,
+            n=settings.threads,
+            allowed=run.environment.cores_allowed,
+        ),
+        t(
+            "report.method_sampling",
+            lang,
+            n=len(run.samples),
+            rounds=len({sample.round for sample in run.samples}),
+            sessions=len(run.sessions),
+            items=len(summary.per_item),
+            seed=settings.seed,
+            iterations=settings.iterations,
+        ),
+        t(
+            f"report.method_until_{settings.until}",
+            lang,
+            max=duration(settings.max_time_s),
+        ),
+        t(
+            "report.method_effective",
+            lang,
+            n=overall.n,
+            r=f"{overall.autocorrelation:.2f}",
+            effective=f"{overall.n_effective:.0f}",
+        ),
+        t("report.method_intervals", lang, percent=f"{judged.decision.confidence * 100:g}"),
+        t("report.method_abba", lang),
+    ]
+    if settings.command:
+        lines.append(t("report.method_command", lang, command=code(shlex.join(settings.command))))
+    return [*heading(level, t("report.method_title", lang)), *(f"- {line}" for line in lines)]
+
+
+def environments(runs: Sequence[Run], level: int, lang: str) -> list[str]:
+    """Returns the machine: once if all runs had the same, else once for each."""
+    distinct: dict[str, tuple[Environment, list[str]]] = {}
+    for run in runs:
+        # What changes from minute to minute does not make it another machine.
+        steady = run.environment.model_copy(
+            update={"load": None, "ram_available": 0, "frequency_mhz": None, "noise": None}
+        )
+        found = distinct.setdefault(steady.model_dump_json(), (run.environment, []))
+        found[1].append(escape(run.subject.name))
+    lines = heading(level, t("report.environment_title", lang))
+    for environment, names in distinct.values():
+        if len(distinct) > 1:
+            lines += ["", f"**{', '.join(names)}**", ""]
+        rows = environment_rows(environment, lang)
+        lines += [f"- {label}: {escape(value)}" for label, value in rows]
+    return lines
+
+
+def times(judged: Judged, level: int, lang: str) -> list[str]:
+    """Returns load, cold start, warm-up, steady state, after-idle and RAM by phase."""
+    run, summary = judged.run, judged.summary
+    memory = memory_rows(run, summary, lang)
+    rows = [[label, value] for label, value in time_rows(run, summary, lang)]
+    header = [t("report.col_what", lang), t("report.col_value", lang)]
+    lines = [*heading(level, t("report.times_title", lang)), *table(header, rows)]
+    if memory:
+        lines += heading(level, t("report.memory_title", lang))
+        lines += table([t("report.col_phase", lang), "RSS", "USS", "PSS"], memory, "xrrr")
+    return lines
+
+
+def per_length(judged: Judged, level: int, lang: str) -> list[str]:
+    """Returns the table of every utterance and, for graphs, how its inputs got their shapes."""
+    header = [
+        t("report.col_item", lang),
+        t("report.col_seconds", lang),
+        "n",
+        "P50 (ms)",
+        "P90 (ms)",
+        t("report.col_max", lang),
+        item_state_heading(judged.decision),
+    ]
+    rows = [
+        [escape(name), *numbers]
+        for name, *numbers in item_rows(judged.run, judged.summary, judged.decision)
+    ]
+    what = lengths_text(judged.summary, lang)
+    lines = [
+        *heading(level, t("report.per_length_title", lang)),
+        t("terminal.mean_over", lang, what=what),
+        "",
+        *table(header, rows, "xrrrrr"),
+    ]
+    inputs = [
+        [
+            escape(item.id),
+            escape(found.name),
+            escape(found.dtype),
+            "×".join(map(str, found.shape)),
+            escape(found.rule),
+        ]
+        for item in judged.run.items
+        for found in item.inputs
+    ]
+    if inputs:
+        names = ("item", "input", "dtype", "shape", "rule")
+        lines += heading(level, t("report.inputs_title", lang))
+        lines += table([t(f"report.col_{name}", lang) for name in names], inputs)
+    return lines
+
+
+def notes(judged: Judged, level: int, lang: str) -> list[str]:
+    """Returns every warning of the measurement and of the verdict."""
+    found = all_notes(judged.run, judged.decision)
+    if not found:
+        return []
+    lines = heading(level, t("report.notes_title", lang))
+    for note in found:
+        lines.append("- " + note_text(note, lang, escape).replace("\n", " "))
+    return lines
+
+
+def transcripts(judged: Judged, level: int, lang: str) -> list[str]:
+    """Returns reference and output side by side, for speech to text and cascades."""
+    rows = [[escape(cell) for cell in row] for row in transcript_rows(judged.run)]
+    if not rows:
+        return []
+    header = [t(f"report.col_{name}", lang) for name in ("item", "reference", "output")]
+    title = heading(level, t("report.transcripts_title", lang))
+    return [*title, t("report.transcripts_note", lang), "", *table(header, rows)]
+
+
+def files(judged: Judged, level: int, lang: str) -> list[str]:
+    """Returns the model's files with their SHA-256."""
+    rows = [
+        [escape(file.path), size(file.bytes), escape(file.sha256)]
+        for file in judged.run.subject.files
+    ]
+    if not rows:
+        return []
+    header = [t("report.col_file", lang), t("report.col_size", lang), "SHA-256"]
+    return [*heading(level, t("report.files_title", lang)), *table(header, rows, "xrx")]
+
+
+def pictures(images: Sequence[tuple[str, str]], level: int, lang: str) -> list[str]:
+    """Returns the plots embedded.
+
+    Args:
+        images: Alternative text and path relative to the report.
+        level: Of the heading.
+        lang: `es` or `en`.
+    """
+    if not images:
+        return []
+    lines = heading(level, t("report.plots_title", lang))
+    for words, path in images:
+        lines += [f"![{escape(words)}]({link_target(path)})", ""]
+    return lines[:-1]

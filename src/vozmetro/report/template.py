@@ -1,0 +1,313 @@
+"""The sections of the guide's report template and its checklist, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os.path import commonpath
+
+from vozmetro.i18n import t
+from vozmetro.judge.comparison import Comparison
+from vozmetro.judge.decision import Check, Decision
+from vozmetro.judge.statistics import RunSummary
+from vozmetro.measure.records import Note, Run
+from vozmetro.report.checklist import Box, checklist, other_subject, side
+from vozmetro.report.escape import code, escape, table
+from vozmetro.report.formatting import (
+    ICONS,
+    SUMMARY_PERCENT,
+    check_interval,
+    confidence_text,
+    failing_gates,
+    in_seconds,
+    limit_text,
+    metric_value,
+    note_text,
+    ratio_text,
+    recommendation,
+    runs_needed_text,
+    state,
+    steps,
+    unfit,
+    unresolved,
+    when,
+)
+from vozmetro.report.rows import comparison_rows
+from vozmetro.units import GB, count, percent, size
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run with what was made of it."""
+
+    run: Run
+    summary: RunSummary
+    decision: Decision
+
+
+def heading(level: int, text: str) -> list[str]:
+    """Returns a heading with the blank lines around it."""
+    return ["", f"{'#' * level} {text}", ""]
+
+
+def head(run: Run, lang: str) -> list[str]:
+    """Returns the template's first lines: date, hardware, ONNX Runtime."""
+    env = run.environment
+    device = str(run.subject.options.get("device", "cpu"))
+    hardware = t(
+        "report.hardware",
+        lang,
+        cpu=escape(env.cpu),
+        cores=env.cores_allowed,
+        ram=size(env.ram_total).replace(" ", ""),
+        device=t("report.cpu_only", lang) if device == "cpu" else escape(device),
+    )
+    version = env.versions.get("onnxruntime", "")
+    rows = (
+        ("date", escape(when(run.created, lang))),
+        ("hardware", hardware),
+        ("ort", escape(version) if version else t("report.not_used", lang)),
+    )
+    # Two spaces at the end keep the template's lines apart.
+    return [f"**{t(f'report.head_{key}', lang)}**: {value}  " for key, value in rows]
+
+
+def model(run: Run, level: int, lang: str) -> list[str]:
+    """Returns "Modelo Testeado"."""
+    subject = run.subject
+    label = f"{subject.format} {subject.precision}"
+    if subject.weights == "dummy":
+        label += f", {t('report.dummy_weights', lang)}"
+    rows = [
+        ("name", escape(subject.name)),
+        ("path", code(_path(run)) or t("report.no_files", lang)),
+        ("size", size(subject.bytes) if subject.files else "–"),
+        ("format", escape(label)),
+        ("parameters", count(subject.parameters)),
+        ("engines", escape(", ".join(subject.engines)) or "–"),
+        ("threads", str(run.settings.threads)),
+    ]
+    return [
+        *heading(level, t("report.model_title", lang)),
+        *(f"- {t(f'report.model_{key}', lang)}: {value}" for key, value in rows),
+    ]
+
+
+def _path(run: Run) -> str:
+    paths = [file.path for file in run.subject.files]
+    try:
+        return commonpath(paths) if paths else ""
+    except ValueError:  # absolute and relative paths mixed
+        return paths[0]
+
+
+def latency(judged: Judged, level: int, lang: str) -> list[str]:
+    """Returns "Resultados de Latencia": the template's table, an interval beside each value."""
+    summary, decision = judged.summary, judged.decision
+    rows = [
+        [t("report.row_load", lang), f"{in_seconds(summary.load_ms)}s", "N/A", "-"],
+        [t("report.row_warmup", lang), f"{in_seconds(summary.warmup_ms)}s", "N/A", "-"],
+        *(_limit_row(check, lang) for check in decision.checks),
+    ]
+    header = [
+        t("report.col_metric", lang),
+        t("report.col_value", lang),
+        t("report.col_target", lang),
+        "✅/❌",
+    ]
+    gates = [check.metric for check in decision.checks if check.gates]
+    note = t(
+        "report.interval_note",
+        lang,
+        percent=f"{decision.confidence * 100:g}",
+        gates=_metrics(gates, lang),
+    )
+    asides = [f"- {text}" for text in unresolved(summary, decision, lang)]
+    return [
+        *heading(level, t("report.latency_title", lang)),
+        *table(header, rows),
+        "",
+        note,
+        *(["", *asides] if asides else []),
+    ]
+
+
+def _limit_row(check: Check, lang: str) -> list[str]:
+    value = metric_value(check.metric, check.value, "")
+    strong = "**" if check.metric == "p50" else ""
+    interval = check_interval(check)
+    name = t(f"report.metric_{check.metric}", lang)
+    # A number after "<" opens no tag, and one bracket alone no link: the guide's words stay whole.
+    limit = limit_text(check)
+    shown = f"{strong}{value}{strong}" + (f" {interval}" if interval else "")
+    cells = [f"{strong}{name}{strong}", shown, f"{strong}{limit}{strong}"]
+    return [*cells, f"{strong}{ICONS[check.status]}{strong}"]
+
+
+def _metrics(names: Sequence[str], lang: str) -> str:
+    return ", ".join(t(f"report.metric_{name}", lang) for name in names)
+
+
+def comparison(
+    judged: Judged, comparisons: Sequence[Comparison], level: int, lang: str
+) -> list[str]:
+    """Returns "Comparación vs X" for each comparison with this subject as its A."""
+    lines: list[str] = []
+    for found in comparisons:
+        which = side(judged.run, found)
+        if which is None:
+            continue
+        other = other_subject(judged.run, found)
+        lines += heading(level, t("report.comparison_title", lang, name=escape(other)))
+        if which == "a":
+            lines += _comparison_body(found, lang)
+        else:
+            lines.append(t("report.comparison_elsewhere", lang, name=escape(other)))
+    if not lines:
+        lines = heading(level, t("report.comparison_none_title", lang))
+        lines.append(t("report.comparison_none", lang))
+    return lines
+
+
+def _comparison_body(found: Comparison, lang: str) -> list[str]:
+    a, b = found.a, found.b
+    record = found.record
+    p50_a, p50_b = a.overall.p50.value, b.overall.p50.value
+    none = t("report.quality_none", lang)
+    rows = [
+        [
+            t("report.metric_p50", lang),
+            metric_value("p50", p50_a, ""),
+            metric_value("p50", p50_b, ""),
+            percent(p50_a / p50_b if p50_b else None),
+        ],
+        [
+            t("report.row_ram", lang),
+            f"{a.peak_rss / GB:.1f}GB",
+            f"{b.peak_rss / GB:.1f}GB",
+            percent(a.peak_rss / b.peak_rss if b.peak_rss else None),
+        ],
+        [t("report.row_quality", lang), none, none, "–"],
+    ]
+    names = [escape(run.subject.name) for run in (record.a, record.b)]
+    header = [t("report.col_metric", lang), *names, t("report.col_change", lang)]
+    ratio = ratio_text(found.ratio)
+    fields = {"ratio": ratio, "n": found.pairs, "percent": SUMMARY_PERCENT}
+    notes = [note_text(note, lang, escape) for note in record.unfair]
+    if notes:
+        notes.insert(0, f"**{t('report.unfair', lang)}**")
+    advice = " ".join(recommendation(found, lang, escape))
+    full = [
+        [row.label, row.a, row.b, row.difference]
+        for row in comparison_rows(found, lang)
+        if row.key != "model"
+    ]
+    columns = [
+        t("guide.metric", lang),
+        *(t("guide.model", lang, letter=letter) for letter in "AB"),
+        t("guide.difference", lang),
+    ]
+    return [
+        *table(header, rows),
+        "",
+        t(f"guide.{found.verdict}", lang, **fields),
+        *(["", f"→ **{t('guide.recommendation', lang)}** {advice}"] if advice else []),
+        "",
+        t(f"report.mode_{record.mode}", lang),
+        *(["", *(f"- ⚠️ {note}" for note in notes)] if notes else []),
+        "",
+        f"{t('report.full_table', lang)}:",
+        "",
+        *table(columns, full, "xrr"),
+    ]
+
+
+def decision_label(decision: Decision, lang: str) -> str:
+    """Returns the template's `✅ VIABLE / ❌ NO VIABLE / ⚠️ REQUIERE ANÁLISIS`, or undecided."""
+    if decision.status == "pass":
+        return t("report.needs_analysis" if unfit(decision) else "report.viable", lang)
+    if decision.status == "undecided":
+        return t("report.undecided", lang)
+    others = [check for check in failing_gates(decision) if check.metric != "p50"]
+    # Scenario C is "better, not enough": the guide leaves it to a person.
+    borderline = decision.scenario == "C" and not others
+    return t("report.needs_analysis" if borderline else "report.not_viable", lang)
+
+
+def decision(judged: Judged, level: int, lang: str) -> list[str]:
+    """Returns "Decisión" with its justification and next steps."""
+    verdict = judged.decision
+    reasons = [_because(check, lang) for check in verdict.checks]
+    sure = confidence_text(verdict, judged.summary, lang)
+    reasons.append(t("report.sure", lang, text=sure))
+    if verdict.status == "undecided":
+        reasons.append(runs_needed_text(verdict.runs_needed, lang))
+        letters = ", ".join(verdict.scenario_candidates)
+        reasons.append(t("report.candidates", lang, letters=letters))
+    label = decision_label(verdict, lang)
+    if verdict.scenario is not None:
+        label += f" ({t('report.scenario', lang, letter=verdict.scenario)})"
+    lines = [
+        *heading(level, t("report.decision_title", lang)),
+        label,
+        "",
+        *_block(note_text(verdict.headline, lang, escape)),
+        "",
+        f"**{t('report.justification', lang)}**:",
+        "",
+        *(f"- {reason}" for reason in reasons),
+    ]
+    lines += ["", f"**{t('report.next_steps_title', lang)}**:", ""]
+    for mark, step in steps(verdict, lang, escape)[1]:
+        first, *more = step.split("\n")
+        # Letters make no list in Markdown: the two spaces keep each option on its own line.
+        end = "" if mark.endswith(".") else "  "
+        lines += [f"{mark} {first}{end}", *(f"   {line}" for line in more)]
+    return [*lines, "", *_block(note_text(verdict.timeline, lang, escape))]
+
+
+def _block(text: str) -> list[str]:
+    # The catalogues break lines only before lists and paragraphs, as Markdown does.
+    return text.split("\n")
+
+
+def _because(check: Check, lang: str) -> str:
+    interval = check_interval(check)
+    return t(
+        "report.because" if interval else "report.because_exact",
+        lang,
+        name=t(f"report.metric_{check.metric}", lang),
+        value=metric_value(check.metric, check.value, ""),
+        interval=interval,
+        limit=limit_text(check),
+        state=state(check.status, lang),
+    )
+
+
+def boxes(judged: Judged, comparisons: Sequence[Comparison], level: int, lang: str) -> list[str]:
+    """Returns "Checklist de Validación" with the evidence, or what is missing, at each box."""
+    found = checklist(judged.run, judged.summary, judged.decision, comparisons)
+    return [
+        *heading(level, t("report.checklist_title", lang)),
+        *(f"- [{'x' if box.ticked else ' '}] {box_text(box, lang)}" for box in found),
+    ]
+
+
+def box_text(box: Box, lang: str) -> str:
+    """Returns a box's words and its reason."""
+    fields = dict(box.fields)
+    if box.key == "comparison" and not fields["other"]:
+        fields["other"] = t("report.another_model", lang)
+    words = note_text(Note(code=f"report.check_{box.key}", fields=fields), lang, escape)
+    return f"{words} — {_reason(box, lang)}"
+
+
+def _reason(box: Box, lang: str) -> str:
+    fields = dict(box.reason.fields)
+    if "state" in fields:
+        fields["state"] = t(f"report.state_{fields['state']}", lang)
+    if "names" in fields:
+        fields["names"] = _metrics(fields["names"].split(","), lang)
+    if "needed" in fields:
+        fields["needed"] = runs_needed_text(int(fields["needed"] or 0) or None, lang)
+    return note_text(box.reason.model_copy(update={"fields": fields}), lang, escape)

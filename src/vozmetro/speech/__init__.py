@@ -1,0 +1,1 @@
+"""Speech: corpora and their manifests."""

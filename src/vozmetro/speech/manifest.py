@@ -1,0 +1,82 @@
+"""Manifests: one JSON object a line, with `audio`, `text` and optionally `language`."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from vozmetro import packages
+from vozmetro.errors import InputError
+
+_LANGUAGE = re.compile(r"([a-z]{2,3})(?:[-_][a-z0-9]+)*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An utterance before its recording was opened; fields as in `Utterance`."""
+
+    id: str
+    audio: Path
+    text: str
+    language: str
+
+
+def read(path: Path) -> list[Source]:
+    """Returns the utterances of a manifest, in its order. Blank lines are skipped.
+
+    Raises:
+        InputError: `manifest_unreadable`, `manifest_line` or `manifest_audio_missing`; the last
+            two carry the line's number.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("manifest_unreadable", path=path) from error
+    numbered = ((n, line) for n, line in enumerate(lines, 1) if line.strip())
+    sources = []
+    for number, line in numbered:
+        source = parse_line(line, path, number)
+        if not packages.is_file(source.audio):
+            raise InputError("manifest_audio_missing", path=path, line=number, audio=source.audio)
+        sources.append(source)
+    return sources
+
+
+def parse_line(line: str, path: Path, number: int) -> Source:
+    """Returns one line's utterance; audio paths are relative to the manifest or absolute.
+
+    Args:
+        line: One JSON object.
+        path: The manifest, for relative paths and for errors.
+        number: The line's number, counted from 1.
+
+    Raises:
+        InputError: `manifest_line`, with what is wrong with it.
+    """
+
+    def invalid(detail: str) -> InputError:
+        return InputError("manifest_line", path=path, line=number, detail=detail)
+
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise invalid("JSON") from error
+    if not isinstance(entry, dict):
+        raise invalid("{…}")
+    audio, text, language = (entry.get(key, "") for key in ("audio", "text", "language"))
+    # NUL cannot be part of a path; everything else is for the file system to say.
+    if not isinstance(audio, str) or not audio.strip() or "\0" in audio:
+        raise invalid("audio")
+    if not isinstance(text, str) or not text.split():
+        raise invalid("text")
+    tag = _LANGUAGE.fullmatch(language) if isinstance(language, str) else None
+    if language != "" and tag is None:
+        raise invalid("language")
+    return Source(
+        id=audio.removesuffix(Path(audio).suffix).replace("\\", "/"),
+        audio=path.parent / audio,
+        text=" ".join(text.split()),
+        language=tag[1].lower() if tag else "",
+    )

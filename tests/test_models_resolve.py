@@ -1,0 +1,346 @@
+"""From names and paths to verified models."""
+
+import hashlib
+import importlib.metadata
+import json
+import shutil
+from importlib.metadata import distribution
+from pathlib import Path
+
+import numpy as np
+import onnx_zoo as zoo
+import pytest
+
+from vozmetro import packages
+from vozmetro.engines.registry import names as engine_names
+from vozmetro.errors import InputError, MissingExtraError, ModelError
+from vozmetro.models import assemble
+from vozmetro.models.catalogue import Entry, ModelFile, Part, catalogue
+from vozmetro.models.resolve import resolve
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory):
+    """One cache for the module, so that Whisper base is joined once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VOZMETRO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+# The catalogue ------------------------------------------------------------------------------
+
+
+def test_the_catalogues_names():
+    assert list(catalogue()) == ["whisper-base", "whisper-tiny-en", "piper-joe", "piper-joe-graph"]
+
+
+@pytest.mark.parametrize("entry", catalogue().values(), ids=lambda entry: entry.name)
+def test_entries_are_consistent(entry):
+    assert entry.path == "." or entry.path in {file.name for file in entry.files}
+    assert entry.source.startswith("https://")
+    assert entry.licence in {"MIT", "CC0-1.0"}
+    for file in entry.files:
+        assert sum(part.bytes for part in file.parts) == file.bytes
+        assert all(len(part.sha256) == 64 for part in (file, *file.parts))
+
+
+def test_the_demo_extra_pins_what_the_catalogue_checked():
+    requires = distribution("vozmetro").requires or []
+    demo = {r.split(";")[0].strip() for r in requires if 'extra == "demo"' in r.replace("'", '"')}
+    for entry in catalogue().values():
+        assert set(entry.packages) <= demo
+
+
+def test_whisper_base_speaks_99_languages():
+    languages = catalogue()["whisper-base"].languages
+    assert len(languages) == len(set(languages)) == 99
+    assert {"es", "en"} <= set(languages)
+
+
+def whisper_parameters(layers: int, width: int, vocabulary: int) -> int:
+    """Parameters of a Whisper with 80 mel bands, from its architecture (Radford et al. 2022).
+
+    Projections of keys have no bias in the paper's model; CTranslate2 stores q, k and v (encoder,
+    decoder) or k and v (cross-attention) stacked, with zeros for it, and those are counted here.
+    """
+    norm, attention, feed = 2 * width, 4 * width**2 + 4 * width, 8 * width**2 + 5 * width
+    stem = 80 * 3 * width + width + 3 * width**2 + width
+    encoder = stem + 1500 * width + layers * (attention + feed + 2 * norm) + norm
+    tables = (vocabulary + 448) * width
+    return encoder + tables + layers * (2 * attention + feed + 3 * norm) + norm
+
+
+def test_the_formula_gives_the_published_count_of_whisper_base():
+    """72.6 M, as Hugging Face counts openai/whisper-base, once the zero biases are taken off."""
+    assert whisper_parameters(6, 512, 51865) - 18 * 512 == 72_593_920
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "engine", "precision", "parameters"),
+    [
+        ("whisper-base", "stt", "faster-whisper", "FP16", whisper_parameters(6, 512, 51865)),
+        ("whisper-tiny-en", "stt", "faster-whisper", "FP16", whisper_parameters(4, 384, 51864)),
+        # 63.2 MB of FP32; the test below counts it another way.
+        ("piper-joe", "tts", "piper", "FP32", 15_650_459),
+        ("piper-joe-graph", "graph", "onnx", "FP32", 15_650_459),
+    ],
+)
+def test_catalogue_models_resolve(name, task, engine, precision, parameters):
+    ref = resolve(name)
+    assert (ref.name, ref.task, ref.engine) == (name, task, engine)
+    assert (ref.inspection.precision, ref.inspection.parameters) == (precision, parameters)
+    assert ref.path.exists()
+    assert ref.inspection.weight_bytes < ref.inspection.expected_ram < 4e9
+    assert ref.extra == "demo"
+    for path, size, digest in ref.files:
+        assert path.stat().st_size == size
+        assert packages.sha256(path) == digest
+
+
+def test_piper_joe_counted_another_way():
+    """The same figure from numpy's view of every stored float with more than one element."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(resolve("piper-joe-graph").path)
+    tensors = [*model.graph.initializer]
+    tensors += [a.t for n in model.graph.node for a in n.attribute if a.HasField("t")]
+    arrays = [numpy_helper.to_array(tensor) for tensor in tensors]
+    counted = sum(a.size for a in arrays if a.dtype == np.float32 and a.size > 1)
+    assert resolve("piper-joe-graph").inspection.parameters == counted
+
+
+def test_engines_of_the_catalogue_exist():
+    assert {entry.engine for entry in catalogue().values()} <= set(engine_names())
+
+
+# Paths --------------------------------------------------------------------------------------
+
+
+def test_an_onnx_path_is_a_graph(tmp_path):
+    path = zoo.waveform_model(tmp_path / "m.onnx")
+    ref = resolve(str(path))
+    assert (ref.name, ref.task, ref.engine, ref.extra) == (str(path), "graph", "onnx", "")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert ref.files == ((path, path.stat().st_size, digest),)
+
+
+def test_external_data_is_part_of_the_files(tmp_path):
+    path = zoo.external_data_model(tmp_path / "m.onnx")
+    assert [file.name for file, _, _ in resolve(str(path)).files] == ["m.onnx", "m.onnx.data"]
+
+
+def test_a_whisper_folder_is_stt(tmp_path):
+    weights = [("decoder/embeddings/weight", np.zeros((51865, 1), np.float16))]
+    (tmp_path / "model.bin").write_bytes(zoo.ctranslate2_bytes(weights))
+    (tmp_path / "config.json").write_text("{}")
+    ref = resolve(str(tmp_path))
+    assert (ref.task, ref.engine, ref.languages, ref.extra) == (
+        "stt",
+        "faster-whisper",
+        (),
+        "whisper",
+    )
+    assert {file.name for file, _, _ in ref.files} == {"model.bin", "config.json"}
+
+
+def test_another_folder_says_what_is_missing(tmp_path):
+    with pytest.raises(ModelError, match=r"model\.bin, config\.json") as caught:
+        resolve(str(tmp_path))
+    assert caught.value.code == "not_ctranslate2"
+
+
+def test_a_voice_is_a_graph_unless_told(tmp_path):
+    path = zoo.piper_like(tmp_path / "voz.onnx")
+    (tmp_path / "voz.onnx.json").write_text(json.dumps({"espeak": {"voice": "es-419"}}))
+    assert resolve(str(path)).task == "graph"
+    ref = resolve(f"piper:{path}")
+    assert (ref.task, ref.engine, ref.languages, ref.extra) == ("tts", "piper", ("es",), "piper")
+    assert [file.name for file, _, _ in ref.files] == ["voz.onnx", "voz.onnx.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"espeak": 3}', b"\xff"])
+def test_a_voice_with_a_bad_configuration(content, tmp_path):
+    path = zoo.piper_like(tmp_path / "voz.onnx")
+    (tmp_path / "voz.onnx.json").write_bytes(content)
+    with pytest.raises(ModelError) as caught:
+        resolve(f"piper:{path}")
+    assert caught.value.code == "voice_config_invalid"
+
+
+def test_a_voice_without_configuration(tmp_path):
+    path = zoo.piper_like(tmp_path / "voz.onnx")
+    with pytest.raises(ModelError) as caught:
+        resolve(f"piper:{path}")
+    assert caught.value.code == "file_missing"
+
+
+# Unknown names ------------------------------------------------------------------------------
+
+
+def test_unknown_names_get_close_matches():
+    with pytest.raises(InputError) as caught:
+        resolve("wisper-base")
+    assert caught.value.code == "unknown_subject"
+    assert "whisper-base" in caught.value.fields["near"]
+    assert "vozmetro subjects" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["qqq", "", "a\0b", "x" * 5000, "~nobody/here", "no\ud800"])
+def test_names_that_are_like_nothing(name):
+    with pytest.raises((InputError, ModelError)):
+        resolve(name)
+
+
+def test_missing_path():
+    with pytest.raises(ModelError) as caught:
+        resolve("/no/such/model.onnx")
+    assert caught.value.code == "file_missing"
+
+
+def test_a_file_of_another_kind(tmp_path):
+    path = tmp_path / "model.pt"
+    path.write_bytes(b"PK")
+    with pytest.raises(InputError) as caught:
+        resolve(str(path))
+    assert caught.value.code == "not_a_model"
+
+
+# Data packages and the cache ----------------------------------------------------------------
+
+HALVES = (b"first half, " * 50, b"second half" * 60)
+WHOLE = b"".join(HALVES)
+
+
+def install(site: Path, name: str, version: str, files: dict[str, bytes]) -> None:
+    """Lays a package out as pip would; importing it fails, because nothing may import it."""
+    module = site / name.replace("-", "_")
+    module.mkdir(parents=True)
+    (module / "__init__.py").write_text("raise AssertionError('imported')")
+    for file, content in files.items():
+        (module / file).write_bytes(content)
+    info = site / f"{module.name}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def halved(tmp_path, monkeypatch):
+    """A model in two packages, and an empty cache."""
+    monkeypatch.setenv("VOZMETRO_CACHE", str(tmp_path / "cache"))
+    site = tmp_path / "site"
+    parts = []
+    for number, half in enumerate(HALVES, 1):
+        install(site, f"vm-half-{number}", "1.0", {"part": half})
+        place = f"vm_half_{number}/part"
+        parts.append(Part(f"vm-half-{number}", "1.0", place, len(half), digest(half)))
+    monkeypatch.syspath_prepend(site)
+    file = ModelFile("model.bin", len(WHOLE), digest(WHOLE), tuple(parts))
+    return Entry("halved", "stt", "none", ".", (), "MIT", "", "demo", (file,), {})
+
+
+def test_parts_are_joined(halved):
+    folder = assemble.model_folder(halved)
+    assert (folder / "model.bin").read_bytes() == WHOLE
+    assert [file.name for file in folder.iterdir()] == ["model.bin"]
+
+
+def test_a_joined_model_needs_no_packages_again(halved, tmp_path):
+    folder = assemble.model_folder(halved)
+    before = (folder / "model.bin").stat().st_mtime_ns
+    shutil.rmtree(tmp_path / "site")
+    assert assemble.model_folder(halved) == folder
+    assert (folder / "model.bin").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("damage", [b"", WHOLE[:-1], WHOLE[:-1] + b"?", WHOLE + b"?"])
+def test_a_damaged_copy_is_built_again(halved, damage):
+    target = assemble.model_folder(halved) / "model.bin"
+    target.write_bytes(damage)
+    assemble.model_folder(halved)
+    assert target.read_bytes() == WHOLE
+
+
+def test_a_damaged_part_is_an_error_and_leaves_nothing(halved, tmp_path):
+    (tmp_path / "site" / "vm_half_2" / "part").write_bytes(b"x" * len(HALVES[1]))
+    with pytest.raises(ModelError, match=r"vm-half-2==1\.0") as caught:
+        assemble.model_folder(halved)
+    assert caught.value.code == "package_file_damaged"
+    assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
+
+
+def test_a_missing_part_is_an_error(halved, tmp_path):
+    (tmp_path / "site" / "vm_half_2" / "part").unlink()
+    with pytest.raises(ModelError) as caught:
+        assemble.model_folder(halved)
+    assert caught.value.code == "package_file_missing"
+
+
+def test_another_version_is_an_error_with_the_command(halved, tmp_path):
+    site = tmp_path / "site"
+    (site / "vm_half_1-1.0.dist-info").rename(site / "vm_half_1-2.0.dist-info")
+    metadata = site / "vm_half_1-2.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("1.0", "2.0"))
+    with pytest.raises(ModelError, match=r"pip install 'vm-half-1==1\.0'") as caught:
+        assemble.model_folder(halved)
+    assert caught.value.code == "package_version"
+
+
+def test_too_little_disk(halved, monkeypatch):
+    usage = shutil.disk_usage("/")._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(ModelError) as caught:
+        assemble.model_folder(halved)
+    assert caught.value.code == "cache_full"
+
+
+def test_a_disk_that_fills_up_meanwhile(halved, monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(ModelError) as caught:
+        assemble.model_folder(halved)
+    assert caught.value.code == "cache_full"
+    assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]
+
+
+def test_a_cache_that_cannot_be_written(halved, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VOZMETRO_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ModelError) as caught:
+        assemble.model_folder(halved)
+    assert caught.value.code == "cache_unwritable"
+
+
+def test_the_cache_is_the_users_unless_told(monkeypatch):
+    monkeypatch.delenv("VOZMETRO_CACHE")
+    assert assemble.cache_dir().name == "vozmetro"
+
+
+def test_a_whole_model_stays_in_its_package(tmp_path, monkeypatch):
+    monkeypatch.setenv("VOZMETRO_CACHE", str(tmp_path / "cache"))
+    install(tmp_path / "site", "vm-whole", "1.0", {"model.bin": WHOLE})
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    part = Part("vm-whole", "1.0", "vm_whole/model.bin", len(WHOLE), digest(WHOLE))
+    file = ModelFile("model.bin", len(WHOLE), digest(WHOLE), (part,))
+    entry = Entry("whole", "stt", "none", ".", (), "MIT", "", "demo", (file,), {})
+    assert assemble.model_folder(entry) == tmp_path / "site" / "vm_whole"
+    assert not (tmp_path / "cache").exists()
+    (tmp_path / "site" / "vm_whole" / "model.bin").write_bytes(WHOLE[:-1])
+    with pytest.raises(ModelError) as caught:
+        assemble.model_folder(entry)
+    assert caught.value.code == "package_file_damaged"
+
+
+def test_a_missing_package_names_the_extra(monkeypatch):
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", missing)
+    with pytest.raises(MissingExtraError, match=r"pip install 'vozmetro\[demo\]'"):
+        resolve("piper-joe")
