@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from vozmetro.api import Options
+from vozmetro import Options
 from vozmetro.cli.guide import benchmark, benchmark_pair
 
 

@@ -20,16 +20,17 @@ from vozmetro.judge.budget import Budget
 from vozmetro.measure import environment
 from vozmetro.measure.records import ComparisonRecord, Run, load
 from vozmetro.measure.schedule import Progress
+from vozmetro.planning import Options
 
-QUICK = api.Options(iterations=3, until="iterations", audio_seconds=(0.5, 1.0), threads=1)
+QUICK = Options(iterations=3, until="iterations", audio_seconds=(0.5, 1.0), threads=1)
 
 
 def codes(run: Run) -> set[str]:
     return {note.code for note in run.notes}
 
 
-def options(**changes: object) -> api.Options:
-    return api.Options(**{**QUICK.__dict__, **changes})  # type: ignore[arg-type]
+def options(**changes: object) -> Options:
+    return Options(**{**QUICK.__dict__, **changes})  # type: ignore[arg-type]
 
 
 def test_a_run_holds_every_round_of_every_length(tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_subjects_that_do_not_fit_together_take_turns(
 ) -> None:
     a = str(onnx_zoo.waveform_model(tmp_path / "a.onnx"))
     b = str(onnx_zoo.waveform_model(tmp_path / "b.onnx"))
-    monkeypatch.setattr(api, "_fit_together", lambda _: False)
+    monkeypatch.setattr(api, "fit_together", lambda _: False)
     record = api.compare(a, b, options(iterations=4)).record
     assert record.mode == "alternating"
     assert len(record.a.sessions) == len(record.b.sessions) >= 2

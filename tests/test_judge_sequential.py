@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from judge_helpers import make_run
+
 from vozmetro.judge.budget import Budget
 from vozmetro.judge.sequential import (
     Evidence,
@@ -26,7 +26,9 @@ from vozmetro.judge.stationarity import Stability, stability
 from vozmetro.judge.statistics import samples_to_decide
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import verdicts  # noqa: E402
+import itertools
+
+import verdicts
 
 NEED = math.log(20)
 
@@ -157,7 +159,7 @@ def test_looks_are_geometric():
         looks.append(next_look(looks[-1]))
     assert looks[:4] == [7, 8, 9, 10]
     assert len(looks) < 65
-    assert all(b <= max(a + 1, 1.1 * a + 1) for a, b in zip(looks, looks[1:], strict=False))
+    assert all(b <= max(a + 1, 1.1 * a + 1) for a, b in itertools.pairwise(looks))
 
 
 def test_decided_stops_for_the_gating_limits_only():

@@ -161,7 +161,20 @@ def test_long_and_wide_names_neither_break_columns_nor_pass_80_cells(lang: str, 
     assert all(_begins_at(line, column) for line in rows for column in (26, 47))
     assert max(map(cell_len, shown(a, lang).splitlines())) <= 80
     # Nothing is lost: the whole name stands below the table.
-    assert name in "".join(line.strip() for line in lines)
+    whole = name.rsplit("/", 1)[-1].removesuffix(".onnx")
+    assert whole in "".join(line.strip() for line in lines)
+
+
+def test_a_path_is_called_by_its_last_part_unless_both_are_the_same() -> None:
+    paths = ("models/onnx/Qwen3-VL-4B-Instruct.onnx", "models/onnx/agi_audio_core_int8.onnx")
+    a, b = (make_run(path, "graph", seed=seed) for seed, path in enumerate(paths))
+    text = compared(make_comparison(a, b))
+    assert re.search(r"Modelo +Qwen3-VL-4B-Instruct agi_audio_core_int8 ", text)
+    assert "Modelo A (Qwen3-VL-4B-Instruct) CUMPLE" in text
+    same = (make_run("fp32/m.onnx", "graph"), make_run("int8/m.onnx", "graph"))
+    text = compared(make_comparison(*same))
+    assert "Modelo A (fp32/m.onnx)" in text
+    assert "Modelo B (int8/m.onnx)" in text
 
 
 def _begins_at(line: str, column: int) -> bool:

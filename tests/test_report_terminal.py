@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
+from collections.abc import Callable
 
 import pytest
 from rich.cells import cell_len
@@ -197,11 +199,29 @@ def test_many_items_are_counted_not_scrolled() -> None:
     assert "… y 10 más, en report.md" in text
 
 
-def test_item_without_samples_or_output_does_not_stop_it() -> None:
+def partial(run: Run) -> Run:
+    return run.model_copy(update={"samples": run.samples[:3], "status": "interrupted"})
+
+
+def without_sessions(run: Run) -> Run:
+    return run.model_copy(update={"sessions": []})
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+@pytest.mark.parametrize("less", [partial, without_sessions])
+def test_little_data_is_shown_as_little_not_as_nan(lang: str, less: Callable[[Run], Run]) -> None:
+    run = less(make_run(rounds=1))
+    text = shown(run, lang) + compared(run, run, lang)
+    assert not re.search(r"\bnan\b|\bNone\b", text)
+    assert "✅ CUMPLE" not in text
+    assert "✅ PASS" not in text
+    assert max(map(cell_len, text.splitlines())) <= 80
+
+
+def test_item_without_samples_is_left_out() -> None:
     run = make_run(rounds=4)
     more = Item(id="nunca", seconds=1.0, source="corpus")
-    text = shown(run.model_copy(update={"items": [*run.items, more]}), decision=judge(run))
-    assert "nunca" not in text
+    assert "nunca" not in shown(run.model_copy(update={"items": [*run.items, more]}))
 
 
 def test_comparison_shows_both_verdicts_and_the_ratio() -> None:

@@ -12,14 +12,26 @@ if TYPE_CHECKING:
     from vozmetro.judge.decision import Decision, judge
     from vozmetro.measure.records import Run
     from vozmetro.measure.records import load as load_run
+    from vozmetro.planning import Options
 
-__all__ = ["Budget", "Comparison", "Decision", "Run", "bench", "compare", "judge", "load_run"]
+__all__ = [
+    "Budget",
+    "Comparison",
+    "Decision",
+    "Options",
+    "Run",
+    "bench",
+    "compare",
+    "judge",
+    "load_run",
+]
 
 # Where each public name lives; imported on first use so that `import vozmetro` stays fast.
 _HOME = {
     "Budget": ("vozmetro.judge.budget", "Budget"),
     "Comparison": ("vozmetro.judge.comparison", "Comparison"),
     "Decision": ("vozmetro.judge.decision", "Decision"),
+    "Options": ("vozmetro.planning", "Options"),
     "Run": ("vozmetro.measure.records", "Run"),
     "bench": ("vozmetro.api", "bench"),
     "compare": ("vozmetro.api", "compare"),

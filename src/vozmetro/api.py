@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from vozmetro.errors import InputError
 from vozmetro.judge.budget import Budget
@@ -22,87 +17,28 @@ from vozmetro.measure.records import (
     ComparisonRecord,
     Environment,
     Failure,
-    Note,
     Run,
-    Settings,
     Status,
     load,
     save,
 )
 from vozmetro.measure.schedule import Listener, Outcome, Schedule
 from vozmetro.measure.subject import Target, resolve_subject
-from vozmetro.measure.workload import AUDIO_SECONDS, WorkItem, from_corpus, from_lengths
-from vozmetro.models.checks import check_fits, claim_note
-from vozmetro.speech.corpus import DEFAULT_CORPUS, load_corpus
+from vozmetro.measure.workload import WorkItem
+from vozmetro.planning import (
+    Options,
+    check_fits,
+    check_same,
+    fit_together,
+    new_id,
+    new_run,
+    resumed,
+    unfairness,
+    work_for,
+)
 
 RUN_FILE, COMPARISON_FILE = "run.json", "comparison.json"
 QUICK_NOISE_PAIRS, NOISE_PAIRS = 100, 1000
-_MAX_ITERATIONS = 1_000_000
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to measure; every field has the default of the command line.
-
-    Attributes:
-        iterations: Least number of runs of each utterance or length.
-        corpus: Folder, manifest or packaged corpus of real speech.
-        audio_seconds: Lengths in seconds to time instead of whole utterances.
-        shapes: Shapes by graph input, instead of the rules.
-        threads: Threads of the engine; None for the cores that this process may use.
-        budget: The limits.
-        until: `decided` measures on until the gating limits are decided; `iterations` does not.
-        max_time_s: Seconds after which the measuring loop ends all the same.
-        languages: Languages of the corpus to keep; empty for all that the subject knows.
-        limit: Most utterances to take.
-        claimed_parameters: Parameters that the model is said to hold.
-        seed: Seeds orders and synthetic input.
-        command: Command line for the report.
-    """
-
-    iterations: int = 20
-    corpus: str | None = None
-    audio_seconds: Sequence[float] = ()
-    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    threads: int | None = None
-    budget: Budget = field(default_factory=Budget)
-    until: Literal["decided", "iterations"] = "decided"
-    max_time_s: float = 600.0
-    languages: Sequence[str] = ()
-    limit: int | None = None
-    claimed_parameters: float | None = None
-    seed: int = 0
-    command: Sequence[str] = ()
-
-    def settings(self, subject: str) -> Settings:
-        """Returns the record of these options for one subject.
-
-        Raises:
-            InputError: `iterations_range`, `threads_range` or `max_time_range`.
-        """
-        if not 1 <= self.iterations <= _MAX_ITERATIONS:
-            raise InputError("iterations_range", given=self.iterations, most=_MAX_ITERATIONS)
-        threads = self.threads if self.threads is not None else environment.cores_allowed()
-        if not 1 <= threads <= 1024:
-            raise InputError("threads_range", given=threads)
-        if not self.max_time_s > 0:
-            raise InputError("max_time_range", given=self.max_time_s)
-        return Settings(
-            subject=subject,
-            iterations=self.iterations,
-            until=self.until,
-            max_time_s=self.max_time_s,
-            threads=threads,
-            seed=self.seed,
-            corpus=self.corpus,
-            audio_seconds=list(self.audio_seconds),
-            shapes={name: list(shape) for name, shape in self.shapes.items()},
-            languages=list(self.languages),
-            limit=self.limit,
-            budget=self.budget.to_mapping(),
-            claimed_parameters=self.claimed_parameters,
-            command=list(self.command),
-        )
 
 
 def bench(
@@ -129,9 +65,11 @@ def bench(
     """
     settings = (options or Options()).settings(subject)
     target = resolve_subject(subject)
-    work, notes = _work(settings, [target])
-    _check_fits([target])
-    run = _new_run(settings, target, work, _noisy_environment(settings), notes)
+    work, notes = work_for(settings, [target])
+    check_fits([target])
+    run = new_run(
+        settings, target, work, read_environment(QUICK_NOISE_PAIRS, settings.threads), notes
+    )
     return _bench(target, work, run, _saver(out, RUN_FILE), listen)
 
 
@@ -183,14 +121,14 @@ def compare(
     chosen = options or Options()
     settings = [chosen.settings(a), chosen.settings(b)]
     targets = [resolve_subject(a), resolve_subject(b)]
-    reasons = _unfair(*targets)
+    reasons = unfairness(*targets)
     if reasons and not unfair:
         raise InputError(reasons[0].code, **reasons[0].fields)
-    work, notes = _work(settings[0], targets)
-    together = _fit_together(targets)
-    surroundings = _noisy_environment(settings[0])
+    work, notes = work_for(settings[0], targets)
+    together = fit_together(targets)
+    surroundings = read_environment(QUICK_NOISE_PAIRS, settings[0].threads)
     runs = [
-        _new_run(one, target, work, surroundings, notes)
+        new_run(one, target, work, surroundings, notes)
         for one, target in zip(settings, targets, strict=True)
     ]
     record = ComparisonRecord(
@@ -248,22 +186,27 @@ def resume(path: Path, *, listen: Listener = lambda _: None) -> Run | Comparison
     folder = path if path.is_dir() else path.parent
     if isinstance(record, ComparisonRecord):
         targets = [resolve_subject(run.settings.subject) for run in (record.a, record.b)]
-        work, _ = _work(record.a.settings, targets)
+        work, _ = work_for(record.a.settings, targets)
         for run, target in zip((record.a, record.b), targets, strict=True):
-            _check_same(run, target, work)
-        marked = {name: _resumed(getattr(record, name)) for name in ("a", "b")}
+            check_same(run, target, work)
+        marked = {name: resumed(getattr(record, name)) for name in ("a", "b")}
         record = record.model_copy(update=marked)
         return _compare(targets, work, record, _saver(folder, COMPARISON_FILE), listen)
     target = resolve_subject(record.settings.subject)
-    work, _ = _work(record.settings, [target])
-    _check_same(record, target, work)
-    return _bench(target, work, _resumed(record), _saver(folder, RUN_FILE), listen)
+    work, _ = work_for(record.settings, [target])
+    check_same(record, target, work)
+    return _bench(target, work, resumed(record), _saver(folder, RUN_FILE), listen)
 
 
-def read_environment(noise_pairs: int = NOISE_PAIRS) -> Environment:
-    """Returns the machine's record with an A/A noise check of that many pairs."""
+def read_environment(noise_pairs: int = NOISE_PAIRS, threads: int | None = None) -> Environment:
+    """Returns the machine's record with an A/A noise check of that many pairs.
+
+    Args:
+        noise_pairs: Pairs of the check.
+        threads: Threads of the check; None for the cores that this process may use.
+    """
     surroundings = environment.read()
-    measured = noise.measure(noise_pairs, surroundings.cores_allowed)
+    measured = noise.measure(noise_pairs, threads or surroundings.cores_allowed)
     return surroundings.model_copy(update={"noise": noise_record(*measured)})
 
 
@@ -280,87 +223,6 @@ def load_budget(path: Path) -> Budget:
     except (OSError, ValueError) as error:
         raise InputError("budget_invalid", detail=error) from error
     return Budget.from_mapping(table)
-
-
-def _work(settings: Settings, targets: Sequence[Target]) -> tuple[list[WorkItem], list[Note]]:
-    """Items for all the targets, and notes on what was left out."""
-    kind = targets[0].kind
-    if kind == "tts" and settings.audio_seconds:
-        raise InputError("audio_seconds_tts")
-    notes: list[Note] = []
-    lengths = settings.audio_seconds
-    if kind == "graph" and not settings.corpus:
-        # With a fixed shape, the length of the audio changes nothing.
-        lengths = lengths or ([1.0] if settings.shapes else list(AUDIO_SECONDS))
-        return from_lengths(lengths, [], settings.seed), notes
-    corpus = settings.corpus or DEFAULT_CORPUS
-    utterances = load_corpus(corpus, settings.languages)
-    for target in targets:
-        known = set(target.languages)
-        if not known:
-            continue
-        kept = [one for one in utterances if not one.language or one.language in known]
-        left = sorted({one.language for one in utterances if one not in kept})
-        if left:
-            fields = {"subject": target.name, "languages": ", ".join(left)}
-            if not kept:
-                raise InputError("no_common_language", **fields)
-            fields["count"] = str(len(utterances) - len(kept))
-            notes.append(Note(code="languages_left_out", fields=fields))
-        utterances = kept
-    if settings.limit is not None:
-        kept_languages = sorted({one.language for one in utterances})
-        utterances = load_corpus(corpus, kept_languages, settings.limit)
-    if lengths:
-        first = [one for one in utterances if one.language == utterances[0].language]
-        return from_lengths(lengths, first, settings.seed), notes
-    return from_corpus(utterances, settings.seed), notes
-
-
-def new_id(name: str) -> str:
-    """A name for the run's folder: time, subject, and a few random letters."""
-    stem = "".join(c if c.isalnum() or c in "._-+" else "-" for c in Path(name).name)
-    now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    return f"{now}-{stem[:60]}-{secrets.token_hex(2)}"
-
-
-def _new_run(
-    settings: Settings,
-    target: Target,
-    work: Sequence[WorkItem],
-    surroundings: Environment,
-    notes: Sequence[Note],
-) -> Run:
-    claimed = settings.claimed_parameters
-    claims = [claim_note(model, claimed) for model in target.models if claimed is not None]
-    claim_notes = [Note(code=one.code, fields=dict(one.fields)) for one in claims if one]
-    busy = surroundings.load is not None and surroundings.load > 0.5 * surroundings.cores_allowed
-    state = []
-    if busy:
-        fields = {"load": f"{surroundings.load:.2f}", "cores": str(surroundings.cores_allowed)}
-        state.append(Note(code="machine_busy", fields=fields))
-    if surroundings.power == "battery":
-        state.append(Note(code="on_battery"))
-    engines = [model.engine for model in target.models]
-    return Run(
-        id=new_id(target.name),
-        created=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        vozmetro=version("vozmetro"),
-        status="running",
-        subject=target.record(engines, [{} for _ in engines], {}, claimed),
-        settings=settings,
-        environment=surroundings,
-        items=[item.record() for item in work],
-        sessions=[],
-        samples=[],
-        notes=[*claim_notes, *state, *notes],
-    )
-
-
-def _noisy_environment(settings: Settings) -> Environment:
-    surroundings = environment.read()
-    measured = noise.measure(QUICK_NOISE_PAIRS, settings.threads)
-    return surroundings.model_copy(update={"noise": noise_record(*measured)})
 
 
 def _saver(out: Path | None, name: str) -> Callable[[Run | ComparisonRecord], None]:
@@ -381,60 +243,3 @@ def _stop(is_decided: Callable[[], bool]) -> Callable[[int], bool]:
         return is_decided()
 
     return stop
-
-
-def _check_fits(targets: Sequence[Target]) -> None:
-    """Refuses what cannot fit in RAM, with the arithmetic.
-
-    Raises:
-        ModelError: `does_not_fit`.
-    """
-    for target in targets:
-        left = environment.available_ram()
-        for model in target.models:
-            check_fits(model, left)
-            left -= model.inspection.expected_ram
-
-
-def _fit_together(targets: Sequence[Target]) -> bool:
-    _check_fits(targets)
-    return sum(target.expected_ram for target in targets) <= environment.available_ram()
-
-
-def _unfair(a: Target, b: Target) -> list[Note]:
-    """Differences besides the model (DESIGN, rule 10); threads and device are always equal."""
-    if a.kind != b.kind:
-        return [Note(code="unfair_kind", fields={"a": a.kind, "b": b.kind})]
-    floats = [
-        "/".join(
-            sorted({p.dtype for p in target.models[0].inspection.inputs if "float" in p.dtype})
-        )
-        for target in (a, b)
-    ]
-    if floats[0] != floats[1]:
-        return [Note(code="unfair_inputs", fields={"a": floats[0], "b": floats[1]})]
-    return []
-
-
-def _check_same(run: Run, target: Target, work: Sequence[WorkItem]) -> None:
-    files = {digest for model in target.models for _, _, digest in model.files}
-    surroundings = environment.read()
-    was, known = run.environment.versions, surroundings.versions
-    changed = {
-        "model": files != {file.sha256 for file in run.subject.files},
-        "corpus": [item.id for item in work] != [item.id for item in run.items],
-        "machine": surroundings.cpu != run.environment.cpu,
-        "versions": any(known.get(name) != was[name] for name in was if name != "python"),
-    }
-    what = [name for name, is_changed in changed.items() if is_changed]
-    if what:
-        raise InputError("resume_changed", what=", ".join(what))
-
-
-def _resumed(run: Run) -> Run:
-    """The run with its measured notes taken off, which are made anew, and one on resuming."""
-    kept = ("claim", "machine_busy", "on_battery", "languages_left_out", "resumed")
-    notes = [note for note in run.notes if note.code.startswith(kept)]
-    fields = {"rounds": str(len(run.samples) // max(1, len(run.items)))}
-    notes.append(Note(code="resumed", fields=fields))
-    return run.model_copy(update={"notes": notes, "failure": None})

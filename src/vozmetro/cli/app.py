@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -179,8 +178,3 @@ def _subjects(lang: str) -> click.Command:
         return 0
 
     return _command("subjects", lang, subjects)
-
-
-def command_line() -> list[str]:
-    """Returns the words that started this process, for the record."""
-    return ["vozmetro" if Path(sys.argv[0]).name == "vozmetro" else sys.argv[0], *sys.argv[1:]]

@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from vozmetro import api
-from vozmetro.cli.app import command_line
 from vozmetro.cli.measure import output_folder
+from vozmetro.cli.options import command_line
 from vozmetro.cli.progress import ProgressLine
 from vozmetro.cli.run import INTERRUPTED
 from vozmetro.errors import VozmetroError
@@ -17,6 +17,7 @@ from vozmetro.judge.budget import Budget
 from vozmetro.judge.decision import judge
 from vozmetro.judge.statistics import summarize_run
 from vozmetro.measure.records import ComparisonRecord, Run
+from vozmetro.planning import Options
 from vozmetro.report.bundle import write_report
 from vozmetro.report.terminal import print_comparison, print_environment, print_run
 
@@ -40,7 +41,7 @@ def demo(out: Path | None, corpus: str | None, iterations: int, lang: str) -> in
     """
     folder = output_folder(out, "demo")
     console = Console()
-    options = api.Options(
+    options = Options(
         iterations=iterations, corpus=corpus, max_time_s=_STAGE_S, command=command_line()
     )
     console.print(t("cli.demo_intro", lang))

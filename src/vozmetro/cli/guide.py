@@ -13,11 +13,12 @@ from vozmetro.errors import VozmetroError
 from vozmetro.i18n import t
 from vozmetro.judge.decision import judge
 from vozmetro.judge.statistics import summarize_run
+from vozmetro.planning import Options
 from vozmetro.report.bundle import write_report
 from vozmetro.report.guide import guide_comparison, guide_run
 
 
-def benchmark(model: str, options: api.Options, out: Path | None, lang: str) -> int:
+def benchmark(model: str, options: Options, out: Path | None, lang: str) -> int:
     """Measures one model and prints the guide's summary; returns the exit code."""
 
     def measure() -> int:
@@ -32,7 +33,7 @@ def benchmark(model: str, options: api.Options, out: Path | None, lang: str) -> 
     return _guarded(measure, lang)
 
 
-def benchmark_pair(a: str, b: str, options: api.Options, out: Path | None, lang: str) -> int:
+def benchmark_pair(a: str, b: str, options: Options, out: Path | None, lang: str) -> int:
     """Measures two models side by side and prints the guide's table; returns the exit code."""
 
     def measure() -> int:

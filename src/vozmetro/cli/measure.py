@@ -11,8 +11,7 @@ import click
 from rich.console import Console
 
 from vozmetro import api
-from vozmetro.cli.app import command_line
-from vozmetro.cli.options import RUNS_FOLDER, to_options
+from vozmetro.cli.options import RUNS_FOLDER, command_line, to_options
 from vozmetro.cli.progress import ProgressLine
 from vozmetro.cli.run import INTERRUPTED
 from vozmetro.errors import VozmetroError
@@ -23,6 +22,7 @@ from vozmetro.judge.decision import Decision, judge
 from vozmetro.judge.statistics import summarize_run
 from vozmetro.measure.records import Run, check_writable
 from vozmetro.models.checks import parse_parameters
+from vozmetro.planning import new_id
 from vozmetro.report.bundle import comparison_json, summary_json, write_report
 from vozmetro.report.terminal import print_comparison, print_run
 
@@ -68,7 +68,7 @@ def output_folder(given: Path | None, name: str) -> Path:
     Raises:
         OutputError: `unwritable` or `disk_full`.
     """
-    folder = given or RUNS_FOLDER / api.new_id(name)
+    folder = given or RUNS_FOLDER / new_id(name)
     check_writable(folder)
     return folder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +14,7 @@ from vozmetro.errors import InputError
 from vozmetro.i18n import LANGUAGES, t
 
 if TYPE_CHECKING:
-    from vozmetro.api import Options
+    from vozmetro.planning import Options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -72,8 +73,9 @@ def to_options(chosen: dict[str, Any], command: list[str]) -> Options:
     Raises:
         InputError: `bad_number_list` or `bad_shape`, and what reading the budget raises.
     """
-    from vozmetro.api import Options, load_budget
+    from vozmetro.api import load_budget
     from vozmetro.judge.budget import Budget
+    from vozmetro.planning import Options
 
     return Options(
         iterations=chosen["iterations"],
@@ -114,3 +116,8 @@ def shape(text: str) -> tuple[str, list[int]]:
     if math.prod(values) >= 1 << 31:
         raise InputError("bad_shape", given=text)
     return name, values
+
+
+def command_line() -> list[str]:
+    """Returns the words that started this process, for the record."""
+    return ["vozmetro" if Path(sys.argv[0]).name == "vozmetro" else sys.argv[0], *sys.argv[1:]]

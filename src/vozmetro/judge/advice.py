@@ -7,6 +7,7 @@ them. Numbers that the guide expects but nobody measured here are labelled as su
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -91,7 +92,7 @@ class Case:
     def fields(self) -> dict[str, str]:
         """Values that any of the texts may use."""
         p50, subject = self.checks[0], self.run.subject if self.run else None
-        name = _base(subject.name) if subject else _NAMELESS
+        name = short_name(self.run) if self.run else _NAMELESS
         models = [file.path for file in subject.files] if subject else []
         onnx = [path for path in models if path.endswith(".onnx")]
         file = _base(onnx[0]) if len(onnx) == 1 else name
@@ -306,6 +307,19 @@ def _some(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
+def short_name(run: Run) -> str:
+    """Returns the subject's name; of a path to a model the last part without `.onnx`."""
+    files = [file.path for file in run.subject.files]
+
+    def short(part: str) -> str:
+        known = any(file.startswith(part) for file in files)
+        if not known and not part.lower().endswith(".onnx"):
+            return part
+        return re.sub(r"\.onnx$", "", _base(part.rstrip("/\\")), flags=re.IGNORECASE)
+
+    return "+".join(short(part) for part in run.subject.name.split("+"))
+
+
 def _base(path: str) -> str:
-    """Returns the last part of a path, or a name as it is."""
+    """Returns the last part of a path."""
     return path.replace("\\", "/").rsplit("/", 1)[-1]

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from vozmetro.judge.advice import LABELS
+from vozmetro.judge.advice import LABELS, short_name
 from vozmetro.judge.budget import Budget
 from vozmetro.judge.decision import Decision, judge
 from vozmetro.judge.stationarity import Floats, autocorrelation
@@ -130,7 +130,7 @@ def _recommendation(
 
 def _which(record: ComparisonRecord, a: Decision, b: Decision, verdict: ComparisonVerdict) -> Note:
     """Says which to use, by the verdict on each first and by speed second."""
-    names = {"a": record.a.subject.name, "b": record.b.subject.name}
+    names = _names(record)
     passing = [side for side, one in (("a", a), ("b", b)) if one.status == "pass"]
     faster = {"a_faster": "a", "b_faster": "b"}.get(verdict)
     if len(passing) == 2 and faster is None:
@@ -153,8 +153,7 @@ def _which(record: ComparisonRecord, a: Decision, b: Decision, verdict: Comparis
 def _speed(record: ComparisonRecord, verdict: ComparisonVerdict, ratio: Interval) -> Note:
     """Says how the latencies compare, with the interval."""
     fields = {
-        "a": record.a.subject.name,
-        "b": record.b.subject.name,
+        **_names(record),
         "change": percent(ratio.value, 1),
         "low": percent(ratio.low, 1),
         "high": percent(ratio.high, 1),
@@ -163,6 +162,14 @@ def _speed(record: ComparisonRecord, verdict: ComparisonVerdict, ratio: Interval
     if not ratio.resolved:
         return Note(code="decision.rec_few_pairs", fields=fields)
     return Note(code=f"decision.rec_{verdict}", fields=fields)
+
+
+def _names(record: ComparisonRecord) -> dict[str, str]:
+    """Returns what to call the two: whole names where the short ones are equal."""
+    a, b = short_name(record.a), short_name(record.b)
+    if a == b:
+        a, b = record.a.subject.name, record.b.subject.name
+    return {"a": a, "b": b}
 
 
 def _failing(decision: Decision) -> str:
@@ -176,11 +183,13 @@ def _failing(decision: Decision) -> str:
 def _language_notes(record: ComparisonRecord) -> list[Note]:
     """Says what one of them does not speak and the other does; no languages means any."""
     found = []
-    for one, other in ((record.a, record.b), (record.b, record.a)):
-        own, theirs = set(one.subject.languages), set(other.subject.languages)
+    names = _names(record)
+    speaks = {"a": set(record.a.subject.languages), "b": set(record.b.subject.languages)}
+    for one, other in (("a", "b"), ("b", "a")):
+        own, theirs = speaks[one], speaks[other]
         if not own or own == theirs:
             continue
-        fields = {"name": one.subject.name, "other": other.subject.name}
+        fields = {"name": names[one], "other": names[other]}
         if "es" not in own and (not theirs or "es" in theirs):
             fields["languages"] = _listed(own)
             found.append(Note(code="decision.rec_no_spanish", fields=fields))

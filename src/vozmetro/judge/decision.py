@@ -79,7 +79,7 @@ def judge(run_or_samples_ms: Run | Sequence[float], budget: Budget | None = None
     else:
         run, rounds = None, rounds_of_samples(run_or_samples_ms)
     ms = rounds.ms[np.newaxis]
-    how = stability(ms, rounds.order if rounds.ms.size else None)
+    how = stability(ms, rounds.order)
     checks = _checks(run, rounds, how, budget)
     slow = check_percentile(rounds.ms, how, budget, "p50", budget.slow_ms)
     candidates = _candidates(checks[0].status, slow.status)

@@ -82,7 +82,7 @@ def stability(ms: Floats, order: Ints | None = None) -> Stability:
     logs = np.log(ms)
     if rounds * items >= MIN_FOR_DRIFT and rounds > 1:
         start, change = _settle(logs, order)
-    for first in np.unique(start):
+    for first in np.unique(start) if ms.size else ():
         rows = start == first
         series = residuals(logs[rows], order, first)
         cut = int(first) * items

@@ -18,7 +18,7 @@ from vozmetro.judge.statistics import RunSummary, summarize_run
 from vozmetro.measure.records import ComparisonRecord, Note, Run, write_atomic
 from vozmetro.report import plots
 from vozmetro.report.checklist import checklist
-from vozmetro.report.formatting import note_text, plain
+from vozmetro.report.formatting import note_text, pair_names, subject_name
 from vozmetro.report.markdown import Attachments, render
 from vozmetro.report.template import Judged
 
@@ -109,14 +109,14 @@ def _draw_run(folder: Path, judged: Judged, number: int, lang: str) -> list[Draw
         image = make()
         if image is None:
             continue
-        path = f"{PLOTS}/{number:02d}-{_slug(run.subject.name)}-{what}.png"
+        path = f"{PLOTS}/{number:02d}-{_slug(subject_name(run))}-{what}.png"
         write_atomic(folder / path, image)
-        drawn.append((t(f"plots.alt_{what}", lang, name=plain(run.subject.name)), path))
+        drawn.append((t(f"plots.alt_{what}", lang, name=subject_name(run)), path))
     return drawn
 
 
 def _draw_comparison(folder: Path, comparison: Comparison, number: int, lang: str) -> list[Drawn]:
-    names = [plain(run.subject.name) for run in (comparison.record.a, comparison.record.b)]
+    names = pair_names(comparison.record)
     path = f"{PLOTS}/comparison-{number:02d}-{'-vs-'.join(_slug(name) for name in names)}.png"
     image = plots.comparison_plot(comparison, lang)
     if image is None:

@@ -12,7 +12,7 @@ from vozmetro.judge.comparison import Comparison
 from vozmetro.judge.decision import Decision
 from vozmetro.judge.statistics import RunSummary
 from vozmetro.measure.records import Note, Run
-from vozmetro.report.formatting import failing_gates, metric_value
+from vozmetro.report.formatting import failing_gates, metric_value, pair_names
 from vozmetro.units import GB
 
 LEAST_ITERATIONS = 20
@@ -86,9 +86,8 @@ def side(run: Run, comparison: Comparison) -> Literal["a", "b"] | None:
 
 def other_subject(run: Run, comparison: Comparison) -> str:
     """Returns the name of what this run's subject was compared with; empty if it was not."""
-    record = comparison.record
-    names = {"a": record.b.subject.name, "b": record.a.subject.name, None: ""}
-    return names[side(run, comparison)]
+    a, b = pair_names(comparison.record)
+    return {"a": b, "b": a, None: ""}[side(run, comparison)]
 
 
 def _same(one: Run, other: Run) -> bool:

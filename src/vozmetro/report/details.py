@@ -13,6 +13,7 @@ from vozmetro.report.formatting import (
     clock_text,
     lengths_text,
     note_text,
+    subject_name,
 )
 from vozmetro.report.rows import (
     environment_rows,
@@ -77,7 +78,7 @@ def environments(runs: Sequence[Run], level: int, lang: str) -> list[str]:
             update={"load": None, "ram_available": 0, "frequency_mhz": None, "noise": None}
         )
         found = distinct.setdefault(steady.model_dump_json(), (run.environment, []))
-        found[1].append(escape(run.subject.name))
+        found[1].append(escape(subject_name(run)))
     lines = heading(level, t("report.environment_title", lang))
     for environment, names in distinct.values():
         if len(distinct) > 1:

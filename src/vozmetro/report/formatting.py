@@ -12,7 +12,7 @@ from vozmetro.i18n import catalogue, t
 from vozmetro.judge.comparison import Comparison
 from vozmetro.judge.decision import Check, Decision
 from vozmetro.judge.statistics import Interval, RunSummary
-from vozmetro.measure.records import Failure, Note, Run
+from vozmetro.measure.records import ComparisonRecord, Failure, Note, Run
 from vozmetro.units import GB, size
 
 ICONS = {"pass": "✅", "fail": "❌", "undecided": "❔"}
@@ -68,6 +68,26 @@ def note_text(
         return catalogue(lang)[key].format(**fields)
     except (KeyError, IndexError, ValueError, AttributeError, TypeError):
         return clean(note.code)
+
+
+def subject_name(run: Run) -> str:
+    """Returns the subject's name; of a path to a model the last part alone, as in the guide."""
+    files = [file.path for file in run.subject.files]
+    return "+".join(_short(part, files) for part in plain(run.subject.name).split("+"))
+
+
+def _short(name: str, files: Sequence[str]) -> str:
+    path = name.removeprefix("piper:").rstrip("/\\")
+    if not path.lower().endswith(".onnx") and not any(file.startswith(path) for file in files):
+        return name
+    last = path.replace("\\", "/").rsplit("/", 1)[-1]
+    return last[: -len(".onnx")] if last.lower().endswith(".onnx") else last
+
+
+def pair_names(record: ComparisonRecord) -> tuple[str, str]:
+    """Returns what to call two compared subjects: whole paths where their last parts are equal."""
+    a, b = subject_name(record.a), subject_name(record.b)
+    return (a, b) if a != b else (plain(record.a.subject.name), plain(record.b.subject.name))
 
 
 def partial_text(run: Run, lang: str, clean: Cleaner = plain) -> str:
@@ -181,6 +201,12 @@ def confidence_text(decision: Decision, summary: RunSummary, lang: str) -> str:
     """Returns "con una confianza del 95 %, 120 inferencias"."""
     percent = f"{decision.confidence * 100:g}"
     return t("report.confidence", lang, percent=percent, n=summary.overall.n)
+
+
+def sure_text(decision: Decision, summary: RunSummary, lang: str) -> str:
+    """Returns how sure the verdict is, or that there is none yet."""
+    key = "report.sure_open" if decision.status == "undecided" else "report.sure"
+    return t(key, lang, text=confidence_text(decision, summary, lang))
 
 
 def unresolved(summary: RunSummary, decision: Decision, lang: str) -> list[str]:

@@ -22,8 +22,8 @@ from vozmetro.report.formatting import (
     note_text,
     number,
     pad,
+    pair_names,
     partial_text,
-    plain,
     ratio_text,
     recommendation,
     runs_needed_text,
@@ -154,7 +154,7 @@ def guide_comparison(comparison: Comparison, lang: str = "es") -> str:
         "=" * WIDTH,
         "",
         t("guide.verdict_title", lang),
-        *_verdicts(comparison, lang, start),
+        *_verdicts(comparison, lang),
         *_difference(comparison, lang),
         *_recommendation(comparison, lang),
         *_caveats(comparison, lang),
@@ -164,28 +164,29 @@ def guide_comparison(comparison: Comparison, lang: str = "es") -> str:
 
 def _line(row: ComparisonRow, start: int) -> str:
     a = clip(row.a, _COLUMN_B - _COLUMN_A - 1)
-    b = clip(row.b, start - _COLUMN_B - 1)
+    # As in the guide, a long name pushes its "N/A" to the right.
+    b = clip(row.b, WIDTH - _COLUMN_B - 1 - cell_len(row.difference))
     label = pad(clip(row.label, _COLUMN_A - 1), _COLUMN_A)
-    return label + pad(a, _COLUMN_B - _COLUMN_A) + pad(b, start - _COLUMN_B) + row.difference
+    value = pad(b, max(start - _COLUMN_B, cell_len(b) + 1))
+    return label + pad(a, _COLUMN_B - _COLUMN_A) + value + row.difference
 
 
-def _verdicts(comparison: Comparison, lang: str, start: int) -> list[str]:
-    record = comparison.record
-    a, b = plain(record.a.subject.name), plain(record.b.subject.name)
+def _verdicts(comparison: Comparison, lang: str) -> list[str]:
+    a, b = pair_names(comparison.record)
     return [
-        *_verdict("A", a, comparison.decision_a, _COLUMN_B - _COLUMN_A - 1, lang),
-        *_verdict("B", b, comparison.decision_b, start - _COLUMN_B - 1, lang),
+        *_verdict("A", a, comparison.decision_a, lang),
+        *_verdict("B", b, comparison.decision_b, lang),
     ]
 
 
-def _verdict(letter: str, name: str, decision: Decision, shown: int, lang: str) -> list[str]:
+def _verdict(letter: str, name: str, decision: Decision, lang: str) -> list[str]:
     check = decision.check("p50")
     key = f"guide.model_{letter.lower()}_{check.status}"
     fields = {"limit": limit_text(check), "letter": letter}
     room = WIDTH - cell_len(_INDENT + t(key, lang, name="", **fields))
     lines = [_INDENT + t(key, lang, name=clip(name, room), **fields)]
     further = _INDENT * 2
-    if cell_len(name) > min(room, shown):
+    if cell_len(name) > min(room, _COLUMN_B - _COLUMN_A - 1):
         lines += wrap(f"{letter} = {name}", WIDTH, further)
     if check.status == "undecided":
         lines += wrap(runs_needed_text(check.runs_needed, lang), WIDTH, further)

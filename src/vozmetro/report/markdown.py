@@ -11,7 +11,7 @@ from vozmetro.measure.records import Run
 from vozmetro.report import details, template
 from vozmetro.report.checklist import side
 from vozmetro.report.escape import escape, link_target, table
-from vozmetro.report.formatting import metric_value, note_text, partial_text
+from vozmetro.report.formatting import metric_value, note_text, partial_text, subject_name
 from vozmetro.report.template import Judged, heading
 
 Images = Sequence[tuple[str, str]]
@@ -53,9 +53,8 @@ def render(
     attachments = attachments or Attachments()
     alone = len(judged) == 1 and not unmeasured
     drawn = _aligned(attachments.images, len(judged))
-    compared = [
-        *zip(comparisons, _aligned(attachments.comparison_images, len(comparisons)), strict=True)
-    ]
+    sides = _aligned(attachments.comparison_images, len(comparisons))
+    compared = list(zip(comparisons, sides, strict=True))
     lines: list[str] = []
     if alone:
         lines += _section(judged[0], drawn[0], compared, 1, lang)
@@ -90,12 +89,11 @@ def _section(
     run, below = judged.run, level + 1
     mine = [found for found, _ in compared if side(run, found)]
     # A comparison is drawn once, in the section that holds its table.
-    images = [
-        *images,
-        *(image for found, drawn in compared if side(run, found) == "a" for image in drawn),
-    ]
+    shown = [*images]
+    for found, drawn in compared:
+        shown += drawn if side(run, found) == "a" else ()
     return [
-        *heading(level, t("report.title", lang, name=escape(run.subject.name))),
+        *heading(level, t("report.title", lang, name=escape(subject_name(run)))),
         *template.head(run, lang),
         *_partial(run, lang),
         *template.model(run, below, lang),
@@ -104,7 +102,7 @@ def _section(
         *template.decision(judged, below, lang),
         *template.boxes(judged, mine, below, lang),
         *details.notes(judged, below, lang),
-        *details.pictures(images, below, lang),
+        *details.pictures(shown, below, lang),
         *details.method(judged, below, lang),
         *details.per_length(judged, below, lang),
         *details.times(judged, below, lang),
@@ -126,7 +124,7 @@ def _overview(judged: Sequence[Judged], lang: str) -> list[str]:
         p50, ram = one.decision.check("p50"), one.decision.check("ram")
         rows.append(
             [
-                escape(one.run.subject.name),
+                escape(subject_name(one.run)),
                 metric_value("p50", p50.value, ""),
                 metric_value("ram", ram.value, ""),
                 template.decision_label(one.decision, lang),
@@ -147,7 +145,7 @@ def _unmeasured(run: Run, lang: str) -> list[str]:
     if run.failure is not None:
         reason += " " + note_text(run.failure, lang, escape, section="errors")
     notes = [f"- {note_text(note, lang, escape)}" for note in run.notes]
-    title = t("report.title", lang, name=escape(run.subject.name))
+    title = t("report.title", lang, name=escape(subject_name(run)))
     return [*heading(2, title), f"❌ {reason}", *(["", *notes] if notes else [])]
 
 

@@ -17,9 +17,17 @@ from vozmetro.errors import MissingExtraError
 from vozmetro.i18n import t
 from vozmetro.judge.comparison import Comparison, log_ratios
 from vozmetro.judge.decision import Decision
-from vozmetro.judge.statistics import Interval, RunSummary
+from vozmetro.judge.statistics import Interval, RunSummary, Summary
 from vozmetro.measure.records import Run
-from vozmetro.report.formatting import LATENCY, SUMMARY_PERCENT, clip, number, plain
+from vozmetro.report.formatting import (
+    LATENCY,
+    SUMMARY_PERCENT,
+    clip,
+    number,
+    pair_names,
+    plain,
+    subject_name,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -160,7 +168,7 @@ def latency_distribution(run: Run, summary: RunSummary, decision: Decision, lang
         for height in (0.5, 0.9, 0.99):
             bottom.axhline(height, color="#999999", lw=0.6)
         bottom.set_yticks([0, 0.5, 0.9, 1])
-        top.set(title=t("plots.latency_title", lang, name=_name(run.subject.name)))
+        top.set(title=t("plots.latency_title", lang, name=_name(subject_name(run))))
         top.set_ylabel(t("plots.density", lang))
         bottom.set(
             xlabel=_latency_label(lang, log=log), ylabel=t("plots.ecdf", lang), ylim=(0, 1.02)
@@ -195,47 +203,44 @@ def latency_by_length(run: Run, summary: RunSummary, decision: Decision, lang: s
             lw=0.4,
             label=t("plots.samples", lang),
         )
-        xs = [x for x, _ in items]
-        p50s = [item.p50 for _, item in items]
-        bars = [
-            [p.value - (p.value if p.low is None else p.low) for p in p50s],
-            [(p.value if p.high is None else p.high) - p.value for p in p50s],
-        ]
-        axis.errorbar(
-            xs,
-            [p.value for p in p50s],
-            yerr=bars,
-            fmt="o",
-            color=_DARK,
-            ms=5,
-            capsize=3,
-            lw=1.2,
-            label=t("plots.p50_points", lang, percent=SUMMARY_PERCENT),
-        )
-        axis.scatter(
-            xs,
-            [item.p90.value for _, item in items],
-            marker="^",
-            s=32,
-            color=_ORANGE,
-            edgecolor=_DARK,
-            lw=0.6,
-            zorder=3,
-            label=t("plots.p90_points", lang),
-        )
+        _length_points(axis, items, lang)
         axis.axhline(
             limit,
             color=_DARK,
             lw=1.4,
             label=t("plots.limit_line", lang, name="P50", value=f"{limit:g}"),
         )
-        axis.set_title(t("plots.length_title", lang, name=_name(run.subject.name)))
+        axis.set_title(t("plots.length_title", lang, name=_name(subject_name(run))))
         axis.set(xlabel=t("plots.length_axis", lang), ylabel=_latency_label(lang, log=log))
         axis.set_xlim(left=0)
         if not log:
             axis.set_ylim(bottom=0)
         _legend(figure, axis)
         return _png(figure)
+
+
+def _length_points(axis: Axes, items: Sequence[tuple[float, Summary]], lang: str) -> None:
+    """Draws each item's P50 with its interval, and its P90, at its audio length."""
+    xs = [x for x, _ in items]
+    p50s = [item.p50 for _, item in items]
+    bars = [
+        [p.value - (p.value if p.low is None else p.low) for p in p50s],
+        [(p.value if p.high is None else p.high) - p.value for p in p50s],
+    ]
+    label = t("plots.p50_points", lang, percent=SUMMARY_PERCENT)
+    values = [p.value for p in p50s]
+    axis.errorbar(xs, values, yerr=bars, fmt="o", color=_DARK, ms=5, capsize=3, lw=1.2, label=label)
+    axis.scatter(
+        xs,
+        [item.p90.value for _, item in items],
+        marker="^",
+        s=32,
+        color=_ORANGE,
+        edgecolor=_DARK,
+        lw=0.6,
+        zorder=3,
+        label=t("plots.p90_points", lang),
+    )
 
 
 def samples_over_time(run: Run, lang: str) -> bytes:
@@ -265,7 +270,7 @@ def samples_over_time(run: Run, lang: str) -> bytes:
             label = t("plots.session", lang) if index == 0 else None
             axis.axvline(start, color=_DARK, lw=1.2, ls="--", label=label)
         axis.scatter(xs, ys, s=10, color=_BLUE, lw=0, label=t("plots.samples", lang))
-        axis.set_title(t("plots.time_title", lang, name=_name(run.subject.name)))
+        axis.set_title(t("plots.time_title", lang, name=_name(subject_name(run))))
         axis.set(xlabel=t("plots.time_axis", lang), ylabel=_latency_label(lang, log=log))
         if not log:
             axis.set_ylim(bottom=0)
@@ -287,7 +292,7 @@ def comparison_plot(comparison: Comparison, lang: str) -> bytes | None:
     if not ratios:
         return None
     a, b = record.a.latencies_ms(), record.b.latencies_ms()
-    names = (_name(record.a.subject.name, 34), _name(record.b.subject.name, 34))
+    names = [_name(name, 34) for name in pair_names(record)]
     with _figure(1, 2) as (figure, (left, right)):
         log = _scale(left, "x", [*ratios, 1.0])
         _histogram(left, ratios, log=log)

@@ -17,6 +17,7 @@ from vozmetro.report.formatting import (
     in_seconds,
     limit_text,
     number,
+    pair_names,
     part_name,
     plain,
     rate,
@@ -258,7 +259,7 @@ def comparison_rows(comparison: Comparison, lang: str) -> list[ComparisonRow]:
     ram_a, ram_b = a.peak_rss / GB, b.peak_rss / GB
     ratio, _, interval = ratio_text(comparison.ratio).partition(" ")
     return [
-        row("model", plain(record.a.subject.name), plain(record.b.subject.name)),
+        row("model", *pair_names(record)),
         time("load", a.load_ms, b.load_ms),
         time("warmup", a.warmup_ms, b.warmup_ms),
         in_ms("p50", a.overall.p50.value, b.overall.p50.value, " 🎯"),

@@ -17,17 +17,19 @@ from vozmetro.report.formatting import (
     ICONS,
     SUMMARY_PERCENT,
     check_interval,
-    confidence_text,
     failing_gates,
     in_seconds,
     limit_text,
     metric_value,
     note_text,
+    pair_names,
     ratio_text,
     recommendation,
     runs_needed_text,
     state,
     steps,
+    subject_name,
+    sure_text,
     unfit,
     unresolved,
     when,
@@ -79,7 +81,7 @@ def model(run: Run, level: int, lang: str) -> list[str]:
     if subject.weights == "dummy":
         label += f", {t('report.dummy_weights', lang)}"
     rows = [
-        ("name", escape(subject.name)),
+        ("name", escape(subject_name(run))),
         ("path", code(_path(run)) or t("report.no_files", lang)),
         ("size", size(subject.bytes) if subject.files else "–"),
         ("format", escape(label)),
@@ -169,28 +171,32 @@ def comparison(
     return lines
 
 
-def _comparison_body(found: Comparison, lang: str) -> list[str]:
-    a, b = found.a, found.b
-    record = found.record
-    p50_a, p50_b = a.overall.p50.value, b.overall.p50.value
+def _comparison_table(found: Comparison, lang: str) -> list[str]:
+    """The template's own table. Nobody measured quality here, so none is claimed."""
+    p50_a, p50_b = found.a.overall.p50.value, found.b.overall.p50.value
+    ram_a, ram_b = found.a.peak_rss, found.b.peak_rss
     none = t("report.quality_none", lang)
     rows = [
         [
             t("report.metric_p50", lang),
             metric_value("p50", p50_a, ""),
             metric_value("p50", p50_b, ""),
-            percent(p50_a / p50_b if p50_b else None),
+            percent(p50_a / p50_b),
         ],
         [
             t("report.row_ram", lang),
-            f"{a.peak_rss / GB:.1f}GB",
-            f"{b.peak_rss / GB:.1f}GB",
-            percent(a.peak_rss / b.peak_rss if b.peak_rss else None),
+            f"{ram_a / GB:.1f}GB",
+            f"{ram_b / GB:.1f}GB",
+            percent(ram_a / ram_b if ram_b else None),
         ],
         [t("report.row_quality", lang), none, none, "–"],
     ]
-    names = [escape(run.subject.name) for run in (record.a, record.b)]
-    header = [t("report.col_metric", lang), *names, t("report.col_change", lang)]
+    names = [escape(name) for name in pair_names(found.record)]
+    return table([t("report.col_metric", lang), *names, t("report.col_change", lang)], rows)
+
+
+def _comparison_body(found: Comparison, lang: str) -> list[str]:
+    record = found.record
     ratio = ratio_text(found.ratio)
     fields = {"ratio": ratio, "n": found.pairs, "percent": SUMMARY_PERCENT}
     notes = [note_text(note, lang, escape) for note in record.unfair]
@@ -208,7 +214,7 @@ def _comparison_body(found: Comparison, lang: str) -> list[str]:
         t("guide.difference", lang),
     ]
     return [
-        *table(header, rows),
+        *_comparison_table(found, lang),
         "",
         t(f"guide.{found.verdict}", lang, **fields),
         *(["", f"→ **{t('guide.recommendation', lang)}** {advice}"] if advice else []),
@@ -238,8 +244,7 @@ def decision(judged: Judged, level: int, lang: str) -> list[str]:
     """Returns "Decisión" with its justification and next steps."""
     verdict = judged.decision
     reasons = [_because(check, lang) for check in verdict.checks]
-    sure = confidence_text(verdict, judged.summary, lang)
-    reasons.append(t("report.sure", lang, text=sure))
+    reasons.append(sure_text(verdict, judged.summary, lang))
     if verdict.status == "undecided":
         reasons.append(runs_needed_text(verdict.runs_needed, lang))
         letters = ", ".join(verdict.scenario_candidates)

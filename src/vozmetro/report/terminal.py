@@ -22,11 +22,11 @@ from vozmetro.report.formatting import (
     all_notes,
     clip,
     clock_text,
-    confidence_text,
     failing_gates,
     lengths_text,
     metric_value,
     note_text,
+    pair_names,
     partial_text,
     plain,
     ratio_text,
@@ -34,6 +34,7 @@ from vozmetro.report.formatting import (
     runs_needed_text,
     state,
     steps,
+    sure_text,
     unfit,
     unresolved,
 )
@@ -163,8 +164,8 @@ def _table(*columns: tuple[str, str]) -> Table:
     return table
 
 
-def _indented(table: Table) -> ConsoleRenderable:
-    return Padding(table, (0, 0, 0, 2), expand=False)
+def _indented(part: ConsoleRenderable) -> ConsoleRenderable:
+    return Padding(part, (0, 0, 0, 2), expand=False)
 
 
 def _limits(decision: Decision, summary: RunSummary, lang: str) -> ConsoleRenderable:
@@ -187,10 +188,8 @@ def _limits(decision: Decision, summary: RunSummary, lang: str) -> ConsoleRender
             Text(state(check.status, lang), style=STYLES[check.status]),
             Text(t("report.role_gates" if check.gates else "report.role_reported", lang)),
         )
-    asides = Text("\n".join(unresolved(summary, decision, lang)), style="yellow")
-    return Group(
-        _indented(table), *([Padding(asides, (0, 0, 0, 2), expand=False)] if asides else [])
-    )
+    asides = [Text(line, style="yellow") for line in unresolved(summary, decision, lang)]
+    return Group(_indented(table), *map(_indented, asides))
 
 
 def _items(run: Run, summary: RunSummary, decision: Decision, lang: str) -> list[ConsoleRenderable]:
@@ -273,7 +272,7 @@ def _verdict(summary: RunSummary, decision: Decision, lang: str) -> ConsoleRende
     title = f"{t('guide.verdict_title', lang)} {t(f'guide.verdict_{decision.status}', lang)}"
     if decision.scenario is not None:
         title += " · " + t("report.scenario", lang, letter=decision.scenario)
-    lines = [t("terminal.sure", lang, text=confidence_text(decision, summary, lang))]
+    lines = [sure_text(decision, summary, lang)]
     failing = failing_gates(decision)
     if failing:
         names = ", ".join(t(f"report.metric_{check.metric}", lang) for check in failing)
@@ -284,7 +283,7 @@ def _verdict(summary: RunSummary, decision: Decision, lang: str) -> ConsoleRende
         lines.append(t("report.candidates", lang, letters=candidates))
     lines += ["", note_text(decision.headline, lang)]
     heading, marked = steps(decision, lang)
-    body: list[ConsoleRenderable] = [_inset(Text(line)) for line in lines]
+    body: list[ConsoleRenderable] = [_inset(Text(line)) if line else Text("") for line in lines]
     if marked:
         body += [Text(""), Text(f"   {heading}", style="bold")]
         body += [Padding(_listed(marked), (0, 0, 0, 1), expand=False), Text("")]
@@ -307,13 +306,12 @@ def _comparison_table(comparison: Comparison, lang: str) -> ConsoleRenderable:
 
 
 def _comparison_verdict(comparison: Comparison, lang: str) -> ConsoleRenderable:
-    record = comparison.record
     rows: list[ConsoleRenderable] = []
-    for letter, run, decision in (
-        ("A", record.a, comparison.decision_a),
-        ("B", record.b, comparison.decision_b),
+    name_a, name_b = pair_names(comparison.record)
+    for letter, name, decision in (
+        ("A", clip(name_a, 30), comparison.decision_a),
+        ("B", clip(name_b, 30), comparison.decision_b),
     ):
-        name = clip(plain(run.subject.name), 30)
         words = f"{letter} ({name}): {state(decision.status, lang)}"
         if decision.scenario is not None:
             words += " · " + t("report.scenario", lang, letter=decision.scenario)
