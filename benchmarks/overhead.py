@@ -1,6 +1,6 @@
 """What vozmetro's measuring adds: the same graph through vozmetro, MLPerf LoadGen and a bare loop.
 
-    python benchmarks/overhead.py [--model M.onnx] [--blocks 20] [--queries 500] [--threads N]
+    python benchmarks/overhead.py [--model M.onnx] [--blocks 60] [--queries 200] [--threads N]
 
 Three live processes take turns in mirrored order (vozmetro, LoadGen, bare, bare, LoadGen,
 vozmetro, ...), each timing a block of the same inferences on the same input. Of each block the P50
@@ -220,8 +220,8 @@ def compare(arguments: argparse.Namespace) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", help="an .onnx file; default: a small chain of products")
-    parser.add_argument("--blocks", type=int, default=20)
-    parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--blocks", type=int, default=60)
+    parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--peer", choices=["bare", "loadgen"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()

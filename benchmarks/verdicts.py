@@ -4,7 +4,7 @@ Simulates whole measurements, looks included, with the very code that judges rea
 (`vozmetro.judge.stationarity` and `.sequential`). In every row the true P50 of the settled machine
 is `ratio` times the limit; at 1.00 neither side is right, so any verdict counts as false.
 
-    python benchmarks/verdicts.py                  # 10,000 runs per row, about 5 min on 2 cores
+    python benchmarks/verdicts.py                  # 10,000 runs per row, 5 to 10 min on 2 cores
     python benchmarks/verdicts.py --runs 500       # a quick look
 
 Exits with 1 if a required row has more than 5 % false verdicts or less than 94 % coverage.

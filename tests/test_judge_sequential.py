@@ -15,6 +15,7 @@ from vozmetro.judge.budget import Budget
 from vozmetro.judge.sequential import (
     Evidence,
     decided,
+    first_look,
     log_e_value,
     next_look,
     runs_needed,
@@ -154,6 +155,7 @@ def test_throughput_is_the_median_rounds_rate():
 
 
 def test_looks_are_geometric():
+    assert [first_look(20, items) for items in (1, 5, 10)] == [100, 20, 20]
     looks = [7]
     while looks[-1] < 2000:
         looks.append(next_look(looks[-1]))

@@ -10,7 +10,7 @@ from vozmetro.errors import InputError
 from vozmetro.judge.budget import Budget
 from vozmetro.judge.comparison import Comparison, compare_record
 from vozmetro.judge.noise import noise_record
-from vozmetro.judge.sequential import decided, next_look
+from vozmetro.judge.sequential import decided, first_look, next_look
 from vozmetro.measure import environment, noise
 from vozmetro.measure.live import LiveSubject
 from vozmetro.measure.records import (
@@ -87,7 +87,7 @@ def _bench(
         [live],
         run.settings,
         save=lambda status: write(live.run(status)),
-        stop=_stop(lambda: decided(live.run("running"), budget)),
+        stop=_stop(run, lambda: decided(live.run("running"), budget)),
         listen=listen,
     )
     outcome = schedule.run()
@@ -166,7 +166,7 @@ def _compare(
         lives,
         record.a.settings,
         save=lambda status: write(now(status)),
-        stop=_stop(lambda: all(decided(live.run("running"), budget) for live in lives)),
+        stop=_stop(record.a, lambda: all(decided(live.run("running"), budget) for live in lives)),
         listen=listen,
         alternating=not interleaved,
     )
@@ -231,9 +231,9 @@ def _saver(out: Path | None, name: str) -> Callable[[Run | ComparisonRecord], No
     return lambda record: save(record, out / name)
 
 
-def _stop(is_decided: Callable[[], bool]) -> Callable[[int], bool]:
+def _stop(run: Run, is_decided: Callable[[], bool]) -> Callable[[int], bool]:
     """Asks for the verdict at the looks of the sequential test, not after every block."""
-    look = 0
+    look = first_look(run.settings.iterations, len(run.items))
 
     def stop(rounds: int) -> bool:
         nonlocal look

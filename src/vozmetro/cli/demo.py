@@ -42,7 +42,11 @@ def demo(out: Path | None, corpus: str | None, iterations: int, lang: str) -> in
     folder = output_folder(out, "demo")
     console = Console()
     options = Options(
-        iterations=iterations, corpus=corpus, max_time_s=_STAGE_S, command=command_line()
+        iterations=iterations,
+        corpus=corpus,
+        until="iterations",
+        max_time_s=_STAGE_S,
+        command=command_line(),
     )
     console.print(t("cli.demo_intro", lang))
     print_environment(console, api.read_environment(api.QUICK_NOISE_PAIRS), lang)

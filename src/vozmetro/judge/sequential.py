@@ -35,7 +35,7 @@ from scipy.special import betaln
 
 from vozmetro.judge.budget import PERCENTILES, Budget
 from vozmetro.judge.rounds import rounds_of
-from vozmetro.judge.stationarity import Bools, Floats, Ints, Stability, stability
+from vozmetro.judge.stationarity import MIN_TO_CHECK, Bools, Floats, Ints, Stability, stability
 from vozmetro.measure.records import Run
 
 FURTHEST = 1_000_000
@@ -163,6 +163,20 @@ def runs_needed(evidence: Evidence, tau: float, items: int, alpha: float) -> int
         low, high = (low, middle) if enough(middle) else (middle, high)
     rounds = math.ceil((high - used) * tau / items - 1e-3)
     return max(1, rounds) * items
+
+
+def first_look(iterations: int, items: int) -> int:
+    """Returns the number of rounds at which a loop that ends when decided should look first.
+
+    Below MIN_TO_CHECK samples neither dependence nor an early drift is caught well, and verdicts
+    on such runs are wrong more often than alpha says: see the last tables of
+    `benchmarks/verdicts.py`.
+
+    Args:
+        iterations: Least number of rounds that the user asked for.
+        items: Items of a round.
+    """
+    return max(iterations, math.ceil(MIN_TO_CHECK / items))
 
 
 def next_look(rounds: int) -> int:

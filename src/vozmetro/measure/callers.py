@@ -19,7 +19,8 @@ from vozmetro.measure.records import ResolvedInput
 from vozmetro.measure.workload import WorkItem
 from vozmetro.units import NS_PER_MS
 
-_LOOKED_AT = 65_536  # elements of an output that are checked after each run, evenly spread
+_LOOKED_AT = 65_536  # elements of an output that are looked at after each block, evenly spread
+_CHECKED = 1_024  # the same after each run
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,9 @@ class Caller(Protocol):
     def call(self, ready: Any, start_ns: int) -> Outcome:
         """Runs the subject once; `start_ns` is when the caller's clock started."""
 
+    def sane(self, output: Any) -> bool:
+        """Whether an output is no NaN, infinity or silence: a check of microseconds."""
+
     def look(self, output: Any) -> Look:
         """Describes an output (untimed)."""
 
@@ -88,12 +92,20 @@ class GraphCaller:
         outputs = self._graph.run(ready)
         return Outcome(perf_counter_ns(), outputs)
 
+    def sane(self, output: Any) -> bool:
+        """See `Caller.sane`: of evenly spread elements of float outputs."""
+        return all(
+            bool(np.isfinite(_spread(array, _CHECKED)).all())
+            for array in output
+            if array.dtype.kind == "f"
+        )
+
     def look(self, output: Any) -> Look:
         """See `Caller.look`."""
         digest = hashlib.blake2b(digest_size=12)
         finite = True
         for array in output:
-            some = _spread(array)
+            some = _spread(array, _LOOKED_AT)
             digest.update(str((array.shape, array.dtype)).encode())
             digest.update(str(some.tolist()).encode() if some.dtype == object else some.tobytes())
             if np.issubdtype(some.dtype, np.floating):
@@ -131,6 +143,10 @@ class TranscriberCaller:
         text = self._engine.transcribe(*ready)
         return Outcome(perf_counter_ns(), text)
 
+    def sane(self, output: Any) -> bool:
+        """See `Caller.sane`. Any text is; an empty one is noted apart."""
+        return True
+
     def look(self, output: Any) -> Look:
         """See `Caller.look`."""
         return Look(str(output), str(output), True)
@@ -167,9 +183,13 @@ class SynthesizerCaller:
         first = ((first_ns or end_ns) - start_ns) / NS_PER_MS
         return Outcome(end_ns, samples / self._engine.sample_rate, {"first_audio": first})
 
+    def sane(self, output: Any) -> bool:
+        """See `Caller.sane`: whether there is any audio."""
+        return bool(output > 0)
+
     def look(self, output: Any) -> Look:
         """See `Caller.look`. Voices draw noise, so that only the length is compared."""
-        return Look(f"{output:.2f} s", f"{output:.3f}", output > 0)
+        return Look(f"{output:.2f} s", f"{output:.3f}", self.sane(output))
 
     def silenced(self, ready: Any) -> Any:
         """See `Caller.silenced`: the text's first letter."""
@@ -199,6 +219,10 @@ class CascadeCaller:
         }
         return Outcome(end_ns, heard.output, parts)
 
+    def sane(self, output: Any) -> bool:
+        """See `Caller.sane`."""
+        return self._listen.sane(output)
+
     def look(self, output: Any) -> Look:
         """See `Caller.look`."""
         return self._listen.look(output)
@@ -225,7 +249,7 @@ def make(
     return CascadeCaller(engines[0], engines[1])
 
 
-def _spread(array: NDArray[Any]) -> NDArray[Any]:
+def _spread(array: NDArray[Any], most: int) -> NDArray[Any]:
+    """At most that many elements, evenly spread, as a contiguous vector."""
     flat = np.ravel(array)
-    step = max(1, -(-flat.size // _LOOKED_AT))
-    return np.ascontiguousarray(flat[::step])
+    return np.ascontiguousarray(flat[:: max(1, -(-flat.size // most))])

@@ -131,22 +131,27 @@ class Worker:
     def _block(self, request: Message) -> Message:
         """Times the items in the order given, after `settle` untimed calls of the first one."""
         samples: list[Message] = []
-        looks: dict[int, Any] = {}
+        outputs: dict[int, Any] = {}
         order: list[int] = request["order"]
         bad: set[int] = set()
+        sane = self._subject.sane
         gc.collect()
         gc.disable()
         try:
             for _ in range(request["settle"]):
                 self._timed(order[0])
+            # Between samples as little as can be: what runs here pushes the model's data out of
+            # the caches. A quick check of every output; a thorough look at each item's last one.
             for index in order:
                 sample, output = self._timed(index)
                 samples.append(sample)
-                looks[index] = self._subject.look(output)
-                if not looks[index].finite:
+                outputs[index] = output
+                if not sane(output):
                     bad.add(index)
         finally:
             gc.enable()
+        looks = {index: self._subject.look(output) for index, output in outputs.items()}
+        bad.update(index for index, look in looks.items() if not look.finite)
         described = {str(index): [look.text, look.digest] for index, look in looks.items()}
         return {"samples": samples, "looks": described, "bad": sorted(bad)}
 
