@@ -133,7 +133,8 @@ def test_external_data_is_part_of_the_files(tmp_path):
 def test_a_whisper_folder_is_stt(tmp_path):
     weights = [("decoder/embeddings/weight", np.zeros((51865, 1), np.float16))]
     (tmp_path / "model.bin").write_bytes(zoo.ctranslate2_bytes(weights))
-    (tmp_path / "config.json").write_text("{}")
+    for name in ("config.json", "tokenizer.json"):
+        (tmp_path / name).write_text("{}")
     ref = resolve(str(tmp_path))
     assert (ref.task, ref.engine, ref.languages, ref.extra) == (
         "stt",
@@ -141,7 +142,7 @@ def test_a_whisper_folder_is_stt(tmp_path):
         (),
         "whisper",
     )
-    assert {file.name for file, _, _ in ref.files} == {"model.bin", "config.json"}
+    assert {file.name for file, _, _ in ref.files} == {"model.bin", "config.json", "tokenizer.json"}
 
 
 def test_another_folder_says_what_is_missing(tmp_path):

@@ -217,7 +217,8 @@ def check_same(run: Run, target: Target, work: Sequence[WorkItem]) -> None:
     was, known = run.environment.versions, surroundings.versions
     changed = {
         "model": files != {file.sha256 for file in run.subject.files},
-        "corpus": [item.id for item in work] != [item.id for item in run.items],
+        "corpus": [(one.id, one.seconds, one.text) for one in work]
+        != [(one.id, one.seconds, one.text) for one in run.items],
         "machine": surroundings.cpu != run.environment.cpu,
         "versions": any(known.get(name) != was[name] for name in was if name != "python"),
     }

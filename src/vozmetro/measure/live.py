@@ -92,6 +92,11 @@ class LiveSubject:
         return len(self._samples) // len(self._work)
 
     @property
+    def next_block(self) -> int:
+        """Number of the next block; a resumed run counts on."""
+        return self._samples[-1].block + 1 if self._samples else 0
+
+    @property
     def round_seconds(self) -> float:
         """Time of one round, from the last round or, before any, from the warm-up."""
         if self._samples:

@@ -120,11 +120,11 @@ class Schedule:
 
     def _measure(self) -> None:
         self._started = perf_counter()
-        number = 0
+        number = self._lives[0].next_block
         while not self._finished():
             rounds = self._next_rounds()
             order = [self._order(self._lives[0].rounds + index) for index in range(rounds)]
-            lives = list(self._lives) if number % 2 == 0 else list(reversed(self._lives))
+            lives = self._lives if number % 2 == 0 else self._lives[::-1]
             blocks: list[tuple[LiveSubject, Block]] = []
             for live in lives:
                 self._tell(live)

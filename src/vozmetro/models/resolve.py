@@ -125,7 +125,9 @@ def _piper(name: str, path: Path) -> ModelRef:
 
 
 def _whisper(name: str, path: Path) -> ModelRef:
-    missing = [part for part in ("model.bin", "config.json") if not (path / part).is_file()]
+    # Without its tokenizer, faster-whisper would fetch one from the hub.
+    needed = ("model.bin", "config.json", "tokenizer.json")
+    missing = [part for part in needed if not (path / part).is_file()]
     if missing:
         raise ModelError("not_ctranslate2", path=path, missing=", ".join(missing))
     inspection = ctranslate2.inspect(path)

@@ -255,7 +255,10 @@ def comparison_rows(comparison: Comparison, lang: str) -> list[ComparisonRow]:
         change = difference(of_a, of_b, _ms_digits(of_a, of_b)) + mark
         return row(key, number(of_a), number(of_b), change)
 
-    pace_a, pace_b = a.overall.throughput, b.overall.throughput
+    pace_a, pace_b = (
+        decision.check("throughput").value
+        for decision in (comparison.decision_a, comparison.decision_b)
+    )
     ram_a, ram_b = a.peak_rss / GB, b.peak_rss / GB
     ratio, _, interval = ratio_text(comparison.ratio).partition(" ")
     return [
