@@ -58,7 +58,7 @@ def main() -> int:
     total, load, warmup = (median(column) for column in zip(*found, strict=True))
     beyond = median(one - of_load - of_warmup for one, of_load, of_warmup in found)
     print(f"help                     {shown:6.3f} s  (limit {HELP_LIMIT_S} s)")
-    print(f"start to first sample    {total:6.3f} s, of which load {load:.3f}, warm-up {warmup:.3f}")
+    print(f"start to first sample    {total:6.3f} s (load {load:.3f} s, warm-up {warmup:.3f} s)")
     print(f"beyond load and warm-up  {beyond:6.3f} s  (limit {BENCH_LIMIT_S} s)")
     return 0 if shown < HELP_LIMIT_S and beyond < BENCH_LIMIT_S else 1
 

@@ -13,6 +13,7 @@ from vozmetro.judge.noise import noise_record
 from vozmetro.judge.sequential import decided, first_look, next_look
 from vozmetro.measure import environment, noise
 from vozmetro.measure.live import LiveSubject
+from vozmetro.measure.process import WorkerProcess
 from vozmetro.measure.records import (
     ComparisonRecord,
     Environment,
@@ -64,23 +65,23 @@ def bench(
         VozmetroError: The subject or an option cannot be used, or nothing could be measured.
     """
     settings = (options or Options()).settings(subject)
-    target = resolve_subject(subject)
-    work, notes = work_for(settings, [target])
-    check_fits([target])
-    run = new_run(
-        settings, target, work, read_environment(QUICK_NOISE_PAIRS, settings.threads), notes
-    )
-    return _bench(target, work, run, _saver(out, RUN_FILE), listen)
+    # The worker comes up while the model is verified here.
+    with WorkerProcess() as worker:
+        target = resolve_subject(subject)
+        work, notes = work_for(settings, [target])
+        check_fits([target])
+        surroundings = read_environment(QUICK_NOISE_PAIRS, settings.threads)
+        run = new_run(settings, target, work, surroundings, notes)
+        live = LiveSubject(target, work, run, worker=worker)
+        return _bench(live, run, _saver(out, RUN_FILE), listen)
 
 
 def _bench(
-    target: Target,
-    work: list[WorkItem],
+    live: LiveSubject,
     run: Run,
     write: Callable[[Run | ComparisonRecord], None],
     listen: Listener,
 ) -> Run:
-    live = LiveSubject(target, work, run)
     live.notes += run.notes
     budget = Budget.from_mapping(run.settings.budget)
     schedule = Schedule(
@@ -195,7 +196,8 @@ def resume(path: Path, *, listen: Listener = lambda _: None) -> Run | Comparison
     target = resolve_subject(record.settings.subject)
     work, _ = work_for(record.settings, [target])
     check_same(record, target, work)
-    return _bench(target, work, resumed(record), _saver(folder, RUN_FILE), listen)
+    run = resumed(record)
+    return _bench(LiveSubject(target, work, run), run, _saver(folder, RUN_FILE), listen)
 
 
 def read_environment(noise_pairs: int = NOISE_PAIRS, threads: int | None = None) -> Environment:

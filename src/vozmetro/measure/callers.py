@@ -15,7 +15,7 @@ from vozmetro.audio import Waveform
 from vozmetro.engines.base import Graph, Loaded, Synthesizer, Transcriber
 from vozmetro.errors import InputError
 from vozmetro.measure import graph_inputs
-from vozmetro.measure.records import ResolvedInput
+from vozmetro.measure.graph_inputs import Resolved
 from vozmetro.measure.workload import WorkItem
 from vozmetro.units import NS_PER_MS
 
@@ -56,7 +56,7 @@ class Look:
 class Caller(Protocol):
     """Calls one kind of subject."""
 
-    def prepare(self, item: WorkItem) -> tuple[Any, list[ResolvedInput]]:
+    def prepare(self, item: WorkItem) -> tuple[Any, list[Resolved]]:
         """Returns the ready input for an item (untimed), and how graph inputs were resolved."""
 
     def call(self, ready: Any, start_ns: int) -> Outcome:
@@ -82,7 +82,7 @@ class GraphCaller:
         self._shapes = shapes
         self._vocabulary = vocabulary
 
-    def prepare(self, item: WorkItem) -> tuple[Any, list[ResolvedInput]]:
+    def prepare(self, item: WorkItem) -> tuple[Any, list[Resolved]]:
         """See `Caller.prepare`."""
         material = graph_inputs.Material(item.audio(), item.text, item.seed)
         return graph_inputs.build(self._graph.inputs, material, self._shapes, self._vocabulary)
@@ -134,7 +134,7 @@ class TranscriberCaller:
     def __init__(self, engine: Transcriber) -> None:
         self._engine = engine
 
-    def prepare(self, item: WorkItem) -> tuple[Any, list[ResolvedInput]]:
+    def prepare(self, item: WorkItem) -> tuple[Any, list[Resolved]]:
         """See `Caller.prepare`."""
         return (item.audio(), item.language), []
 
@@ -163,7 +163,7 @@ class SynthesizerCaller:
     def __init__(self, engine: Synthesizer) -> None:
         self._engine = engine
 
-    def prepare(self, item: WorkItem) -> tuple[Any, list[ResolvedInput]]:
+    def prepare(self, item: WorkItem) -> tuple[Any, list[Resolved]]:
         """See `Caller.prepare`.
 
         Raises:
@@ -203,7 +203,7 @@ class CascadeCaller:
         self._listen = TranscriberCaller(transcriber)
         self._synthesizer = synthesizer
 
-    def prepare(self, item: WorkItem) -> tuple[Any, list[ResolvedInput]]:
+    def prepare(self, item: WorkItem) -> tuple[Any, list[Resolved]]:
         """See `Caller.prepare`."""
         return self._listen.prepare(item)
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,6 @@ from vozmetro.audio import SPEECH_RATE, Waveform, log_mel
 from vozmetro.engines.base import TensorSpec
 from vozmetro.engines.onnx_graph import RAW_BITS
 from vozmetro.errors import InputError
-from vozmetro.measure.records import ResolvedInput
 
 Array = NDArray[Any]
 
@@ -56,6 +55,19 @@ _NAMES = {
     "speaker": r"^(sid|spk|spk_id|speaker|speaker_id|lid|language_id)$",
     "voice scales": r"^scales$",
 }
+
+
+class Resolved(NamedTuple):
+    """How one input was resolved; the record's `ResolvedInput`, without its library.
+
+    The worker uses this one: what it imports costs RAM and time that a user would read as the
+    model's.
+    """
+
+    name: str
+    dtype: str
+    shape: list[int]
+    rule: str
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,7 @@ def build(
     material: Material,
     overrides: Mapping[str, Sequence[int]],
     vocabulary: Mapping[str, int],
-) -> tuple[dict[str, Array], list[ResolvedInput]]:
+) -> tuple[dict[str, Array], list[Resolved]]:
     """Returns the feeds for one item, and how each input was resolved.
 
     Args:
@@ -93,12 +105,12 @@ def build(
     _check_overrides(specs, overrides)
     builder = _Builder(specs, material, overrides, vocabulary)
     feeds: dict[str, Array] = {}
-    resolved: list[ResolvedInput] = []
+    resolved: list[Resolved] = []
     for spec in specs:
         array, rule = builder.array(spec)
         feeds[spec.name] = array
         resolved.append(
-            ResolvedInput(name=spec.name, dtype=spec.dtype, shape=list(array.shape), rule=rule)
+            Resolved(name=spec.name, dtype=spec.dtype, shape=list(array.shape), rule=rule)
         )
     return feeds, resolved
 

@@ -50,16 +50,24 @@ class LiveSubject:
         work: Its items.
         base: The run so far: new and empty, or one to resume.
         shared: Whether another live worker takes turns with this one.
+        worker: A process started ahead, so that it came up while the parent prepared.
     """
 
     def __init__(
-        self, target: Target, work: Sequence[WorkItem], base: Run, shared: bool = False
+        self,
+        target: Target,
+        work: Sequence[WorkItem],
+        base: Run,
+        *,
+        shared: bool = False,
+        worker: WorkerProcess | None = None,
     ) -> None:
         self._target = target
         self._work = work
         self._base = base
         self._shared = shared
         self._worker: WorkerProcess | None = None
+        self._waiting = worker
         self._vocabulary = (
             vocabulary_bounds(target.models[0].path) if target.kind == "graph" else {}
         )
@@ -107,7 +115,8 @@ class LiveSubject:
     def open(self) -> None:
         """Starts the worker: imports, loads, prepares the items, warms up."""
         self.close()
-        self._worker = worker = WorkerProcess()
+        self._worker = worker = self._waiting or WorkerProcess()
+        self._waiting = None
         settings = self._base.settings
         engines = [model.engine for model in self._target.models]
         imported = worker.ask("import", limit_s=HANG_S, engines=engines)

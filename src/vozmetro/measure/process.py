@@ -102,6 +102,8 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Ends the worker at once; what it was doing is lost."""
+        if self._stderr.closed:
+            return
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._stderr):

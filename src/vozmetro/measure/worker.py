@@ -84,7 +84,7 @@ class Worker:
     def _items(self, request: Message) -> Message:
         prepared = [self._subject.prepare(WorkItem.from_json(item)) for item in request["items"]]
         self._ready = [ready for ready, _ in prepared]
-        return {"inputs": [[one.model_dump() for one in inputs] for _, inputs in prepared]}
+        return {"inputs": [[one._asdict() for one in inputs] for _, inputs in prepared]}
 
     @property
     def _subject(self) -> Caller:

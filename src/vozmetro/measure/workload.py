@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vozmetro.audio import SPEECH_RATE, Waveform, read, synthetic_speech
 from vozmetro.errors import InputError
-from vozmetro.measure.records import Item
-from vozmetro.speech.corpus import Utterance
+
+if TYPE_CHECKING:
+    from vozmetro.measure.records import Item
+    from vozmetro.speech.corpus import Utterance
 
 AUDIO_SECONDS = (0.5, 1.0, 2.0, 3.0, 5.0)
 """Lengths (s) that a graph is timed at when no corpus is given."""
@@ -51,6 +53,9 @@ class WorkItem:
 
     def record(self) -> Item:
         """Returns the item for the run's record, not yet measured."""
+        # Imported here: the worker shares this module and needs no records.
+        from vozmetro.measure.records import Item
+
         return Item(
             id=self.id,
             seconds=self.seconds,
