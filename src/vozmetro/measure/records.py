@@ -156,8 +156,8 @@ class Item(Record):
         seconds: Audio length in seconds (for TTS: of the recording of the same text).
         language: ISO 639-1, empty where unknown.
         text: Reference transcript; what TTS speaks.
-        source: `corpus` (real file) or `synthetic`.
-        path: File of the utterance, relative to the corpus where it is in one.
+        source: `corpus` (recorded speech) or `synthetic` (made here, or a machine's voice).
+        path: File of the utterance; empty for audio made here or cut from several files.
         inputs: Resolved model inputs, for graphs.
         output: What the model gave last: transcript for STT and cascades, else shapes.
     """

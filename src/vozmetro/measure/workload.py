@@ -33,6 +33,7 @@ class WorkItem:
         text: Reference transcript or empty.
         paths: Sound files; several are joined and cut or repeated to `seconds`. None: synthetic.
         seed: Seeds synthetic audio and noise inputs.
+        synthetic: No human speaks: audio made here, or recordings of a machine's voice.
     """
 
     id: str
@@ -41,6 +42,7 @@ class WorkItem:
     text: str
     paths: tuple[str, ...]
     seed: int
+    synthetic: bool
 
     def as_json(self) -> dict[str, Any]:
         """Returns the message for the worker."""
@@ -61,7 +63,7 @@ class WorkItem:
             seconds=self.seconds,
             language=self.language,
             text=self.text,
-            source="corpus" if self.paths else "synthetic",
+            source="synthetic" if self.synthetic else "corpus",
             path=self.paths[0] if len(self.paths) == 1 else "",
         )
 
@@ -86,8 +88,16 @@ def from_corpus(utterances: Sequence[Utterance], seed: int) -> list[WorkItem]:
         if utterance.seconds > LONGEST_S:
             raise InputError("audio_too_long", path=utterance.path, limit=f"{LONGEST_S:g}")
     return [
-        WorkItem(u.id, round(u.seconds, 3), u.language, u.text, (str(u.path),), seed + index)
-        for index, u in enumerate(utterances)
+        WorkItem(
+            id=one.id,
+            seconds=round(one.seconds, 3),
+            language=one.language,
+            text=one.text,
+            paths=(str(one.path),),
+            seed=seed + index,
+            synthetic=one.synthetic,
+        )
+        for index, one in enumerate(utterances)
     ]
 
 
@@ -113,5 +123,7 @@ def from_lengths(
         order = [*utterances[start:], *utterances[:start]]
         paths = tuple(str(utterance.path) for utterance in order)
         language = utterances[0].language if utterances else ""
-        items.append(WorkItem(f"{length:g} s", length, language, "", paths, seed + index))
+        synthetic = all(one.synthetic for one in utterances)
+        name = f"{length:g} s"
+        items.append(WorkItem(name, length, language, "", paths, seed + index, synthetic))
     return items

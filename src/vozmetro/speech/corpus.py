@@ -29,6 +29,7 @@ class Utterance:
         text: What is said in it.
         language: ISO 639 code, empty where unknown.
         seconds: Length.
+        synthetic: Spoken by a machine: good for trying things out, no evidence of real speech.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Utterance:
     text: str
     language: str
     seconds: float
+    synthetic: bool = False
 
 
 def load_corpus(
@@ -72,7 +74,9 @@ def load_corpus(
     kept.sort(key=_order)
     if limit is not None:
         kept = _in_turn(kept, limit)
-    return [Utterance(s.id, s.audio, s.text, s.language, _seconds(s.audio)) for s in kept]
+    return [
+        Utterance(s.id, s.audio, s.text, s.language, _seconds(s.audio), s.synthetic) for s in kept
+    ]
 
 
 def _sources(spec: str) -> list[manifest.Source]:

@@ -21,6 +21,7 @@ class Source:
     audio: Path
     text: str
     language: str
+    synthetic: bool = False
 
 
 def read(path: Path) -> list[Source]:

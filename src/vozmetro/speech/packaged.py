@@ -38,5 +38,6 @@ def sources(name: str) -> list[Source]:
     for entry in corpus["utterances"]:
         audio = packages.locate(package, version, entry["audio"], corpus["extra"])
         packages.verify(audio, entry["audio_bytes"], entry["audio_sha256"], package, version)
-        found.append(Source(entry["id"], audio, entry["text"], entry["language"]))
+        synthetic = corpus["voice"] == "synthetic"
+        found.append(Source(entry["id"], audio, entry["text"], entry["language"], synthetic))
     return found
