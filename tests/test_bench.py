@@ -19,8 +19,9 @@ from vozmetro.errors import InputError, MeasurementError, ModelError
 from vozmetro.judge.budget import Budget
 from vozmetro.judge.decision import judge
 from vozmetro.measure import environment
-from vozmetro.measure.records import ComparisonRecord, Run, load
+from vozmetro.measure.records import ComparisonRecord, Run
 from vozmetro.measure.schedule import Progress
+from vozmetro.measure.storage import load
 from vozmetro.planning import Options
 
 QUICK = Options(iterations=3, until="iterations", audio_seconds=(0.5, 1.0), threads=1)

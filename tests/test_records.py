@@ -10,20 +10,20 @@ import pytest
 from run_factory import make_run
 
 from vozmetro.errors import InputError, OutputError
-from vozmetro.measure import records
+from vozmetro.measure import storage
 
 
 def test_saved_and_loaded_run_is_equal(tmp_path: Path) -> None:
     run = make_run()
-    records.save(run, tmp_path / "new" / "run.json")
-    assert records.load(tmp_path / "new") == run
-    assert records.load(tmp_path / "new" / "run.json") == run
+    storage.save(run, tmp_path / "new" / "run.json")
+    assert storage.load(tmp_path / "new") == run
+    assert storage.load(tmp_path / "new" / "run.json") == run
     assert os.listdir(tmp_path / "new") == ["run.json"]
 
 
 def test_damaged_file_names_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
-    records.save(make_run(), path)
+    storage.save(make_run(), path)
     text = path.read_text()
     cases = {
         text[: len(text) // 2]: "run_unreadable",
@@ -34,35 +34,35 @@ def test_damaged_file_names_what_is_wrong(tmp_path: Path) -> None:
     for damaged, code in cases.items():
         path.write_text(damaged)
         with pytest.raises(InputError) as caught:
-            records.load(path)
+            storage.load(path)
         assert caught.value.code == code
     with pytest.raises(InputError) as caught:
-        records.load(tmp_path / "nowhere")
+        storage.load(tmp_path / "nowhere")
     assert caught.value.code == "run_missing"
 
 
 def test_a_latency_of_zero_or_less_is_no_record(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
-    records.save(make_run(), path)
+    storage.save(make_run(), path)
     raw = json.loads(path.read_text())
     raw["samples"][0]["ms"] = 0.0
     path.write_text(json.dumps(raw))
     with pytest.raises(InputError, match=r"samples\.0\.ms"):
-        records.load(path)
+        storage.load(path)
 
 
 def test_a_failed_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "run.json"
-    records.write_atomic(path, b"old")
+    storage.write_atomic(path, b"old")
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError) as caught:
-        records.write_atomic(path, b"new")
+        storage.write_atomic(path, b"new")
     assert caught.value.code == "disk_full"
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["run.json"]
@@ -72,7 +72,7 @@ def test_an_unwritable_folder_is_found_before_measuring(tmp_path: Path) -> None:
     blocker = tmp_path / "file"
     blocker.write_text("")
     with pytest.raises(OutputError) as caught:
-        records.check_writable(blocker / "runs")
+        storage.check_writable(blocker / "runs")
     assert caught.value.code == "unwritable"
-    records.check_writable(tmp_path / "runs")
+    storage.check_writable(tmp_path / "runs")
     assert os.listdir(tmp_path / "runs") == []

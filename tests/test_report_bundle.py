@@ -15,7 +15,8 @@ from vozmetro.errors import OutputError
 from vozmetro.judge.comparison import compare_record
 from vozmetro.judge.decision import judge
 from vozmetro.judge.statistics import summarize_run
-from vozmetro.measure.records import Failure, save
+from vozmetro.measure.records import Failure
+from vozmetro.measure.storage import save
 from vozmetro.report.bundle import comparison_json, summary_json, write_report
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from vozmetro.judge.comparison import Comparison
     from vozmetro.judge.decision import Decision, judge
     from vozmetro.measure.records import Run
-    from vozmetro.measure.records import load as load_run
+    from vozmetro.measure.storage import load as load_run
     from vozmetro.planning import Options
 
 __all__ = [
@@ -36,7 +36,7 @@ _HOME = {
     "bench": ("vozmetro.api", "bench"),
     "compare": ("vozmetro.api", "compare"),
     "judge": ("vozmetro.judge.decision", "judge"),
-    "load_run": ("vozmetro.measure.records", "load"),
+    "load_run": ("vozmetro.measure.storage", "load"),
 }
 
 

@@ -20,10 +20,9 @@ from vozmetro.measure.records import (
     Failure,
     Run,
     Status,
-    load,
-    save,
 )
 from vozmetro.measure.schedule import Listener, Outcome, Schedule
+from vozmetro.measure.storage import load, save
 from vozmetro.measure.subject import Target, resolve_subject
 from vozmetro.measure.workload import WorkItem
 from vozmetro.planning import (

@@ -106,7 +106,8 @@ def _report(lang: str) -> click.Command:
     )
     @shared.language(lang)
     def report(runs: tuple[Path, ...], out: Path | None) -> int:
-        from vozmetro.measure.records import Run, load
+        from vozmetro.measure.records import Run
+        from vozmetro.measure.storage import load
         from vozmetro.report.bundle import write_report
 
         records = [load(path) for path in runs]

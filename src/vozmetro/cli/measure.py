@@ -20,7 +20,8 @@ from vozmetro.judge.budget import Budget
 from vozmetro.judge.comparison import Comparison
 from vozmetro.judge.decision import Decision, judge
 from vozmetro.judge.statistics import summarize_run
-from vozmetro.measure.records import Run, check_writable
+from vozmetro.measure.records import Run
+from vozmetro.measure.storage import check_writable
 from vozmetro.models.checks import parse_parameters
 from vozmetro.planning import new_id
 from vozmetro.report.bundle import comparison_json, summary_json, write_report

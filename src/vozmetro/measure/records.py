@@ -6,15 +6,9 @@ schema is described field by field in `docs/run-schema.md`.
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from vozmetro.errors import InputError, OutputError
+from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION: Literal[1] = 1
 
@@ -343,78 +337,3 @@ class ComparisonRecord(Record):
 
 
 Environment.model_rebuild()
-
-
-def save(record: Run | ComparisonRecord, path: Path) -> None:
-    """Writes the record as JSON, atomically: a crash leaves the old file or the new one.
-
-    Raises:
-        OutputError: `unwritable` or `disk_full`.
-    """
-    write_atomic(path, record.model_dump_json(indent=1).encode())
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Writes bytes so that readers see the old file or the whole new one, never a part.
-
-    Raises:
-        OutputError: `unwritable` or `disk_full`.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            # mkstemp is private to the user; results are as readable as any file they write.
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        code = "disk_full" if error.errno == 28 else "unwritable"
-        raise OutputError(code, path=path, detail=error.strerror or error) from error
-
-
-def check_writable(folder: Path) -> None:
-    """Makes the folder and tries to write into it, before anything is measured for it.
-
-    Raises:
-        OutputError: `unwritable` or `disk_full`.
-    """
-    probe = folder / ".vozmetro-probe"
-    write_atomic(probe, b"")
-    probe.unlink()
-
-
-def load(path: Path) -> Run | ComparisonRecord:
-    """Reads a saved record.
-
-    Args:
-        path: `run.json`, `comparison.json`, or the folder that holds one of them.
-
-    Raises:
-        InputError: `run_missing`, `run_unreadable` or `run_newer`.
-    """
-    if path.is_dir():
-        names = [path / name for name in ("comparison.json", "run.json")]
-        path = next((name for name in names if name.is_file()), names[1])
-    try:
-        raw = json.loads(path.read_bytes())
-        version = raw["schema_version"]
-    except FileNotFoundError as error:
-        raise InputError("run_missing", path=path) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError("run_unreadable", path=path, detail=type(error).__name__) from error
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise InputError("run_newer", path=path, version=version, known=SCHEMA_VERSION)
-    model = ComparisonRecord if raw.get("type") == "comparison" else Run
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError("run_unreadable", path=path, detail=f"{where}: {first['msg']}") from error

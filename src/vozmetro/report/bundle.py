@@ -15,7 +15,8 @@ from vozmetro.judge.budget import Budget
 from vozmetro.judge.comparison import Comparison, compare_record
 from vozmetro.judge.decision import Decision, judge
 from vozmetro.judge.statistics import RunSummary, summarize_run
-from vozmetro.measure.records import ComparisonRecord, Note, Run, write_atomic
+from vozmetro.measure.records import ComparisonRecord, Note, Run
+from vozmetro.measure.storage import write_atomic
 from vozmetro.report import plots
 from vozmetro.report.checklist import checklist
 from vozmetro.report.formatting import note_text, pair_names, subject_name
