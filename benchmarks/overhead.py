@@ -169,7 +169,7 @@ class Vozmetro:
 
     def block(self) -> Figures:
         """Has one block timed and written down."""
-        block = self._live.block(self._number, [[0]] * self._queries)
+        block = self._live.block(self._number, [0] * self._queries)
         self._live.keep(block)
         self._number += 1
         return _figures([round(sample.ms * 1e6) for sample in block.samples])

@@ -12,7 +12,7 @@ from vozmetro.judge.comparison import Comparison, compare_record
 from vozmetro.judge.noise import noise_record
 from vozmetro.judge.sequential import decided, first_look, next_look
 from vozmetro.measure import environment, noise
-from vozmetro.measure.live import LiveSubject
+from vozmetro.measure.live import HANG_S, LiveSubject
 from vozmetro.measure.process import WorkerProcess
 from vozmetro.measure.records import (
     ComparisonRecord,
@@ -64,11 +64,14 @@ def bench(
         VozmetroError: The subject or an option cannot be used, or nothing could be measured.
     """
     settings = (options or Options()).settings(subject)
+    check_vacant(out)
     # The worker comes up while the model is verified here.
     with WorkerProcess() as worker:
         target = resolve_subject(subject)
         work, notes = work_for(settings, [target])
         check_fits([target])
+        # Up and asleep, or the noise check would measure its start.
+        worker.ask("memory", limit_s=HANG_S)
         surroundings = read_environment(QUICK_NOISE_PAIRS, settings.threads)
         run = new_run(settings, target, work, surroundings, notes)
         live = LiveSubject(target, work, run, worker=worker)
@@ -81,7 +84,6 @@ def _bench(
     write: Callable[[Run | ComparisonRecord], None],
     listen: Listener,
 ) -> Run:
-    live.notes += run.notes
     budget = Budget.from_mapping(run.settings.budget)
     schedule = Schedule(
         [live],
@@ -119,6 +121,7 @@ def compare(
         VozmetroError: As for `bench`; `unfair_*` where the comparison would not be fair.
     """
     chosen = options or Options()
+    check_vacant(out)
     settings = [chosen.settings(a), chosen.settings(b)]
     targets = [resolve_subject(a), resolve_subject(b)]
     reasons = unfairness(*targets)
@@ -154,8 +157,7 @@ def _compare(
         LiveSubject(target, work, run, shared=interleaved)
         for target, run in zip(targets, (record.a, record.b), strict=True)
     ]
-    for live, run in zip(lives, (record.a, record.b), strict=True):
-        live.notes += run.notes
+    _keep_pairs(lives)
     budget = Budget.from_mapping(record.a.settings.budget)
 
     def now(status: Status, failure: Failure | None = None) -> ComparisonRecord:
@@ -171,9 +173,17 @@ def _compare(
         alternating=not interleaved,
     )
     outcome: Outcome = schedule.run()
+    _keep_pairs(lives)
     result = now(outcome.status, outcome.failure)
     write(result)
     return compare_record(result, budget)
+
+
+def _keep_pairs(lives: Sequence[LiveSubject]) -> None:
+    """Drops samples without their other half, as Ctrl-C between the two writes leaves them."""
+    common = min(live.sample_count for live in lives)
+    for live in lives:
+        live.truncate(common)
 
 
 def resume(path: Path, *, listen: Listener = lambda _: None) -> Run | Comparison:
@@ -185,14 +195,16 @@ def resume(path: Path, *, listen: Listener = lambda _: None) -> Run | Comparison
     record = load(path)
     folder = path if path.is_dir() else path.parent
     if isinstance(record, ComparisonRecord):
-        targets = [resolve_subject(run.settings.subject) for run in (record.a, record.b)]
+        targets = [
+            resolve_subject(run.settings.subject, run.subject.name) for run in (record.a, record.b)
+        ]
         work, _ = work_for(record.a.settings, targets)
         for run, target in zip((record.a, record.b), targets, strict=True):
             check_same(run, target, work)
         marked = {name: resumed(getattr(record, name)) for name in ("a", "b")}
         record = record.model_copy(update=marked)
         return _compare(targets, work, record, _saver(folder, COMPARISON_FILE), listen)
-    target = resolve_subject(record.settings.subject)
+    target = resolve_subject(record.settings.subject, record.subject.name)
     work, _ = work_for(record.settings, [target])
     check_same(record, target, work)
     run = resumed(record)
@@ -224,6 +236,16 @@ def load_budget(path: Path) -> Budget:
     except (OSError, ValueError) as error:
         raise InputError("budget_invalid", detail=error) from error
     return Budget.from_mapping(table)
+
+
+def check_vacant(out: Path | None) -> None:
+    """Refuses a folder that holds a measurement already.
+
+    Raises:
+        InputError: `out_taken`.
+    """
+    if out is not None and any((out / name).exists() for name in (RUN_FILE, COMPARISON_FILE)):
+        raise InputError("out_taken", path=out)
 
 
 def _saver(out: Path | None, name: str) -> Callable[[Run | ComparisonRecord], None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from vozmetro.i18n import t
+from vozmetro.units import plain
 
 
 class VozmetroError(Exception):
@@ -24,7 +25,8 @@ class VozmetroError(Exception):
     def __init__(self, code: str, **fields: object) -> None:
         super().__init__(code)
         self.code = code
-        self.fields = {name: str(value) for name, value in fields.items()}
+        # Names from a model file may hold what a terminal would act on.
+        self.fields = {name: plain(value) for name, value in fields.items()}
 
     def message(self, lang: str) -> str:
         """Returns the sentence in `lang` (`es` or `en`)."""

@@ -14,10 +14,11 @@ from vozmetro.errors import InputError
 from vozmetro.judge.budget import Budget
 from vozmetro.measure import environment
 from vozmetro.measure.records import Environment, Note, Run, Settings
-from vozmetro.measure.subject import Target
+from vozmetro.measure.subject import CASCADE, Target
 from vozmetro.measure.workload import AUDIO_SECONDS, WorkItem, from_corpus, from_lengths
 from vozmetro.models.checks import check_fits as check_model_fits
 from vozmetro.models.checks import claim_note
+from vozmetro.models.resolve import PIPER_PREFIX
 from vozmetro.speech.corpus import DEFAULT_CORPUS, load_corpus
 
 _MAX_ITERATIONS = 1_000_000
@@ -71,13 +72,13 @@ class Options:
         if not self.max_time_s > 0:
             raise InputError("max_time_range", given=self.max_time_s)
         return Settings(
-            subject=subject,
+            subject=_from_anywhere(subject),
             iterations=self.iterations,
             until=self.until,
             max_time_s=self.max_time_s,
             threads=threads,
             seed=self.seed,
-            corpus=self.corpus,
+            corpus=self.corpus and _from_anywhere(self.corpus),
             audio_seconds=list(self.audio_seconds),
             shapes={name: list(shape) for name, shape in self.shapes.items()},
             languages=list(self.languages),
@@ -86,6 +87,21 @@ class Options:
             claimed_parameters=self.claimed_parameters,
             command=list(self.command),
         )
+
+
+def _from_anywhere(words: str) -> str:
+    """The same words with the paths in them absolute, so that a resume finds them from any folder.
+
+    Args:
+        words: A path, a name, `piper:` and a path, or two of them joined by `+`.
+    """
+    if Path(words).exists():
+        return str(Path(words).resolve())
+    if CASCADE in words:
+        return CASCADE.join(_from_anywhere(part.strip()) for part in words.split(CASCADE))
+    if words.startswith(PIPER_PREFIX):
+        return PIPER_PREFIX + _from_anywhere(words.removeprefix(PIPER_PREFIX))
+    return words
 
 
 def work_for(settings: Settings, targets: Sequence[Target]) -> tuple[list[WorkItem], list[Note]]:
@@ -228,9 +244,8 @@ def check_same(run: Run, target: Target, work: Sequence[WorkItem]) -> None:
 
 
 def resumed(run: Run) -> Run:
-    """The run with its measured notes taken off, which are made anew, and one on resuming."""
-    kept = ("claim", "machine_busy", "on_battery", "languages_left_out", "resumed")
-    notes = [note for note in run.notes if note.code.startswith(kept)]
+    """The run with a note on resuming, and without those that the rest of it will settle."""
+    notes = [note for note in run.notes if note.code not in ("max_time_reached", "resumed")]
     fields = {"rounds": str(len(run.samples) // max(1, len(run.items)))}
     notes.append(Note(code="resumed", fields=fields))
     return run.model_copy(update={"notes": notes, "failure": None})

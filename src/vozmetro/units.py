@@ -1,8 +1,9 @@
-"""Seconds, hertz and bytes, and how they are printed. Decimal bytes: 1 GB = 10^9 bytes."""
+"""How seconds, bytes and text from outside are printed. Decimal bytes: 1 GB = 10^9 bytes."""
 
 from __future__ import annotations
 
 import math
+import unicodedata
 
 NS_PER_MS = 1_000_000
 MB = 10**6
@@ -49,3 +50,18 @@ def duration(seconds: float) -> str:
     """Returns a wall-clock duration as `45 s` or `3 min 20 s`."""
     whole = round(seconds)
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+
+
+def plain(text: object) -> str:
+    """Returns text from outside on one line, with nothing that a terminal would act on.
+
+    Escape sequences, bidirectional marks and lone surrogates become a replacement character;
+    runs of white space become one space.
+    """
+    shown = (
+        "\N{REPLACEMENT CHARACTER}"
+        if unicodedata.category(char) in ("Cc", "Cf", "Cs") and not char.isspace()
+        else char
+        for char in str(text)
+    )
+    return " ".join("".join(shown).split())

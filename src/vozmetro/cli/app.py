@@ -65,6 +65,7 @@ def _bench(lang: str) -> click.Command:
         if (subject is None) == (resume is None):
             raise click.UsageError(say("cli.subject_or_resume"))
         if resume is not None:
+            shared.refuse_with_resume(lang)
             return measure.resume(resume, chosen, lang)
         return measure.bench(str(subject), chosen, lang)
 
@@ -87,6 +88,7 @@ def _compare(lang: str) -> click.Command:
         from vozmetro.cli import measure
 
         if resume is not None and a is None:
+            shared.refuse_with_resume(lang)
             return measure.resume(resume, chosen, lang)
         if resume is not None or a is None or b is None:
             raise click.UsageError(say("cli.two_subjects_or_resume"))

@@ -68,7 +68,7 @@ def demo(out: Path | None, corpus: str | None, iterations: int, lang: str) -> in
     if record.a.status != "complete":
         return _stopped(record.a, folder, runs, [record], lang)
     written = write_report(folder, runs, [record], lang)
-    console.print(t("cli.report_written", lang, path=written), soft_wrap=True)
+    console.print(t("cli.report_written", lang, path=written), soft_wrap=True, markup=False)
     return 0
 
 
@@ -78,9 +78,9 @@ def _stopped(
     """Reports what there is when a stage was interrupted or failed."""
     written = write_report(folder, runs, comparisons, lang)
     console = Console(stderr=True)
-    console.print(t("cli.report_written", lang, path=written), soft_wrap=True)
+    console.print(t("cli.report_written", lang, path=written), soft_wrap=True, markup=False)
     if run.failure is None:
         return INTERRUPTED
     error = VozmetroError(run.failure.code, **run.failure.fields)
-    console.print(f"{t('cli.error', lang)} {error.message(lang)}", soft_wrap=True)
+    console.print(f"{t('cli.error', lang)} {error.message(lang)}", soft_wrap=True, markup=False)
     return 2

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from vozmetro import api
 from vozmetro.cli.measure import exit_code, output_folder
 from vozmetro.cli.progress import ProgressLine
-from vozmetro.errors import VozmetroError
+from vozmetro.cli.run import guarded, output
 from vozmetro.i18n import t
 from vozmetro.judge.decision import judge
 from vozmetro.judge.statistics import summarize_run
@@ -26,11 +24,13 @@ def benchmark(model: str, options: Options, out: Path | None, lang: str) -> int:
         with ProgressLine(lang) as line:
             run = api.bench(model, options, out=folder, listen=line)
         decision = judge(run, options.budget)
-        print(guide_run(run, summarize_run(run), decision, lang))
-        print(t("cli.report_written", lang, path=write_report(folder, [run], [], lang)))
+        written = write_report(folder, [run], [], lang)
+        with output():
+            print(guide_run(run, summarize_run(run), decision, lang))
+            print(t("cli.report_written", lang, path=written))
         return exit_code([run], [decision], folder, lang)
 
-    return _guarded(measure, lang)
+    return guarded(measure, lang)
 
 
 def benchmark_pair(a: str, b: str, options: Options, out: Path | None, lang: str) -> int:
@@ -41,17 +41,11 @@ def benchmark_pair(a: str, b: str, options: Options, out: Path | None, lang: str
         with ProgressLine(lang) as line:
             comparison = api.compare(a, b, options, out=folder, listen=line)
         record = comparison.record
-        print(guide_comparison(comparison, lang))
-        print(t("cli.report_written", lang, path=write_report(folder, [], [record], lang)))
+        written = write_report(folder, [], [record], lang)
+        with output():
+            print(guide_comparison(comparison, lang))
+            print(t("cli.report_written", lang, path=written))
         decisions = [comparison.decision_a, comparison.decision_b]
         return exit_code([record.a, record.b], decisions, folder, lang)
 
-    return _guarded(measure, lang)
-
-
-def _guarded(measure: Callable[[], int], lang: str) -> int:
-    try:
-        return measure()
-    except VozmetroError as error:
-        print(f"{t('cli.error', lang)} {error.message(lang)}", file=sys.stderr)
-        return error.exit_code
+    return guarded(measure, lang)

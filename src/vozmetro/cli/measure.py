@@ -13,7 +13,7 @@ from rich.console import Console
 from vozmetro import api
 from vozmetro.cli.options import RUNS_FOLDER, command_line, to_options
 from vozmetro.cli.progress import ProgressLine
-from vozmetro.cli.run import INTERRUPTED
+from vozmetro.cli.run import INTERRUPTED, output
 from vozmetro.errors import VozmetroError
 from vozmetro.i18n import t
 from vozmetro.judge.budget import Budget
@@ -79,11 +79,13 @@ def show_run(run: Run, out: Path, chosen: dict[str, Any], lang: str) -> int:
     decision = judge(run, Budget.from_mapping(run.settings.budget))
     summary = summarize_run(run)
     written = write_report(out, [run], [], lang)
-    if chosen["as_json"]:
-        click.echo(json.dumps(summary_json(run, summary, decision), ensure_ascii=False, indent=1))
-    else:
-        print_run(Console(), run, summary, decision, lang)
-        click.echo(t("cli.report_written", lang, path=written))
+    with output():
+        if chosen["as_json"]:
+            found = summary_json(run, summary, decision)
+            click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        else:
+            print_run(Console(), run, summary, decision, lang)
+            click.echo(t("cli.report_written", lang, path=written))
     return exit_code([run], [decision], out, lang, chosen["no_gate"])
 
 
@@ -92,11 +94,12 @@ def show_comparison(comparison: Comparison, out: Path, chosen: dict[str, Any], l
     record = comparison.record
     written = write_report(out, [], [record], lang)
     decisions = [comparison.decision_a, comparison.decision_b]
-    if chosen["as_json"]:
-        click.echo(json.dumps(comparison_json(comparison), ensure_ascii=False, indent=1))
-    else:
-        print_comparison(Console(), comparison, lang)
-        click.echo(t("cli.report_written", lang, path=written))
+    with output():
+        if chosen["as_json"]:
+            click.echo(json.dumps(comparison_json(comparison), ensure_ascii=False, indent=1))
+        else:
+            print_comparison(Console(), comparison, lang)
+            click.echo(t("cli.report_written", lang, path=written))
     return exit_code([record.a, record.b], decisions, out, lang, chosen["no_gate"])
 
 

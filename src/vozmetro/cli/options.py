@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from vozmetro.errors import InputError
 from vozmetro.i18n import LANGUAGES, t
@@ -65,6 +66,20 @@ def measuring(lang: str) -> Callable[[F], F]:
         return function
 
     return decorate
+
+
+def refuse_with_resume(lang: str) -> None:
+    """Refuses options that a resumed measurement would ignore: it goes on as it began.
+
+    Raises:
+        click.UsageError: Naming the first one.
+    """
+    context = click.get_current_context()
+    for param in context.command.params:
+        name = param.name or ""
+        said = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if said and name not in ("resume", "as_json", "no_gate", "lang"):
+            raise click.UsageError(t("cli.resume_alone", lang, option=param.opts[0]))
 
 
 def to_options(chosen: dict[str, Any], command: list[str]) -> Options:

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from vozmetro.i18n import t
-from vozmetro.units import duration
+from vozmetro.units import duration, plain
 
 if TYPE_CHECKING:
     from vozmetro.measure.schedule import Progress
@@ -23,9 +23,9 @@ class ProgressLine:
         self._lang = lang
         self._console = Console(stderr=True)
         self._bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.fields[state]}", markup=False),
             console=self._console,
             auto_refresh=False,
             transient=True,
@@ -48,7 +48,7 @@ class ProgressLine:
     def __call__(self, progress: Progress) -> None:
         """Shows how far a measurement is."""
         lang = self._lang
-        subject = progress.subject
+        subject = plain(progress.subject)
         if len(subject) > 28:
             subject = "…" + subject[-27:]
         state = ""

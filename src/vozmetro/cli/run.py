@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import click
 
@@ -16,8 +18,17 @@ INTERRUPTED = 130
 
 def run(command: click.Command, words: Sequence[str], lang: str) -> int:
     """Runs `command` with the words of the command line; returns the exit code."""
+
+    def call() -> object:
+        return command.main(list(words), prog_name="vozmetro", standalone_mode=False)
+
+    return guarded(call, lang)
+
+
+def guarded(call: Callable[[], object], lang: str) -> int:
+    """Calls; returns its exit code, or says what went wrong in one line and returns that code."""
     try:
-        result = command.main(list(words), prog_name="vozmetro", standalone_mode=False)
+        result = call()
     except click.UsageError as error:
         return _fail(usage_message(error, lang), 2, lang)
     except click.ClickException as error:
@@ -26,11 +37,18 @@ def run(command: click.Command, words: Sequence[str], lang: str) -> int:
         return _fail(error.message(lang), error.exit_code, lang)
     except (KeyboardInterrupt, click.Abort):
         return _fail(t("cli.interrupted_empty", lang), INTERRUPTED, lang)
-    except BrokenPipeError:
-        # The reader of our output left; what was measured is saved already.
-        sys.stderr.close()
-        return 0
     return result if isinstance(result, int) else 0
+
+
+@contextlib.contextmanager
+def output() -> Iterator[None]:
+    """Lets the reader of our output leave (`| head`) without changing the exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):
+        # rich answers a broken pipe with SystemExit. What is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int, lang: str) -> int:

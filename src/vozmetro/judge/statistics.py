@@ -221,7 +221,11 @@ def summarize_run(run: Run) -> RunSummary:
     }
     seconds = {item.id: item.seconds for item in run.items}
     parts = sorted({name for s in samples for name in s.parts})
-    rates = [s.ms / 1000 / seconds[s.item] for s in samples if seconds.get(s.item, 0) > 0]
+    # A voice's audio is the one that it makes, not the recording of the same text.
+    listens = run.subject.kind != "tts"
+    rates = [
+        s.ms / 1000 / seconds[s.item] for s in samples if listens and seconds.get(s.item, 0) > 0
+    ]
     wall = sum(session.wall_s for session in run.sessions)
     return RunSummary(
         overall=overall,

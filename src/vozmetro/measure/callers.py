@@ -21,6 +21,7 @@ from vozmetro.units import NS_PER_MS
 
 _LOOKED_AT = 65_536  # elements of an output that are looked at after each block, evenly spread
 _CHECKED = 1_024  # the same after each run
+_AUDIBLE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,9 @@ class GraphCaller:
     def call(self, ready: Any, start_ns: int) -> Outcome:
         """See `Caller.call`."""
         outputs = self._graph.run(ready)
-        return Outcome(perf_counter_ns(), outputs)
+        end_ns = perf_counter_ns()
+        # A graph may also give sequences or maps, which are not looked at.
+        return Outcome(end_ns, [one for one in outputs if isinstance(one, np.ndarray)])
 
     def sane(self, output: Any) -> bool:
         """See `Caller.sane`: of evenly spread elements of float outputs."""
@@ -174,22 +177,25 @@ class SynthesizerCaller:
         return item.text, []
 
     def call(self, ready: Any, start_ns: int) -> Outcome:
-        """See `Caller.call`."""
-        first_ns, samples = 0, 0
+        """See `Caller.call`. The output is every chunk of audio."""
+        first_ns = 0
+        chunks = []
         for chunk in self._engine.stream(ready):
-            first_ns = first_ns or perf_counter_ns()
-            samples += len(chunk)
+            if not first_ns and len(chunk):
+                first_ns = perf_counter_ns()
+            chunks.append(chunk)
         end_ns = perf_counter_ns()
         first = ((first_ns or end_ns) - start_ns) / NS_PER_MS
-        return Outcome(end_ns, samples / self._engine.sample_rate, {"first_audio": first})
+        return Outcome(end_ns, chunks, {"first_audio": first})
 
     def sane(self, output: Any) -> bool:
-        """See `Caller.sane`: whether there is any audio."""
-        return bool(output > 0)
+        """See `Caller.sane`: whether it can be heard."""
+        return any(len(chunk) for chunk in output) and all(map(_audible, filter(len, output)))
 
     def look(self, output: Any) -> Look:
         """See `Caller.look`. Voices draw noise, so that only the length is compared."""
-        return Look(f"{output:.2f} s", f"{output:.3f}", self.sane(output))
+        seconds = sum(map(len, output)) / self._engine.sample_rate
+        return Look(f"{seconds:.2f} s", f"{seconds:.3f}", self.sane(output))
 
     def silenced(self, ready: Any) -> Any:
         """See `Caller.silenced`: the text's first letter."""
@@ -208,24 +214,28 @@ class CascadeCaller:
         return self._listen.prepare(item)
 
     def call(self, ready: Any, start_ns: int) -> Outcome:
-        """See `Caller.call`. A turn in which no word is heard has no audio and ends there."""
+        """See `Caller.call`. The output is the text and the first audio.
+
+        A turn in which no word is heard has no audio and ends there.
+        """
         heard = self._listen.call(ready, start_ns)
-        chunks = iter(self._synthesizer.stream(heard.output)) if heard.output else iter(())
-        next(chunks, None)
+        chunks = self._synthesizer.stream(heard.output) if heard.output else iter(())
+        first = next((chunk for chunk in chunks if len(chunk)), None)
         end_ns = perf_counter_ns()
         parts = {
             "stt": (heard.end_ns - start_ns) / NS_PER_MS,
             "tts_first_audio": (end_ns - heard.end_ns) / NS_PER_MS,
         }
-        return Outcome(end_ns, heard.output, parts)
+        return Outcome(end_ns, (heard.output, first), parts)
 
     def sane(self, output: Any) -> bool:
-        """See `Caller.sane`."""
-        return self._listen.sane(output)
+        """See `Caller.sane`: words have audio that can be heard; no words are noted apart."""
+        text, first = output
+        return not text or (first is not None and _audible(first))
 
     def look(self, output: Any) -> Look:
         """See `Caller.look`."""
-        return self._listen.look(output)
+        return Look(output[0], output[0], self.sane(output))
 
     def silenced(self, ready: Any) -> Any:
         """See `Caller.silenced`."""
@@ -247,6 +257,12 @@ def make(
     if kind == "tts":
         return SynthesizerCaller(engines[0])
     return CascadeCaller(engines[0], engines[1])
+
+
+def _audible(chunk: NDArray[Any]) -> bool:
+    """Whether audio is finite and above -80 dB of full scale somewhere."""
+    some = _spread(chunk, _LOOKED_AT)
+    return bool(np.isfinite(some).all()) and float(np.abs(some).max()) > _AUDIBLE
 
 
 def _spread(array: NDArray[Any], most: int) -> NDArray[Any]:

@@ -12,9 +12,9 @@ from typing import Literal
 
 import psutil
 
+from vozmetro.measure import cgroup
 from vozmetro.measure.records import Environment
 
-_CGROUP = Path("/sys/fs/cgroup")
 _PACKAGES = (
     "vozmetro",
     "onnxruntime",
@@ -24,13 +24,11 @@ _PACKAGES = (
     "numpy",
     "onnx",
 )
-# A cgroup v1 without a limit reports a number near 2^63.
-_NO_LIMIT = 1 << 60
 
 
 def cores_allowed() -> int:
     """Returns how many cores this process may use: affinity and cgroup quota (DESIGN, rule 8)."""
-    quota = _cgroup_quota()
+    quota = cgroup.cpu_quota()
     allowed = len(_affinity())
     return max(1, min(allowed, math.floor(quota))) if quota else allowed
 
@@ -38,11 +36,8 @@ def cores_allowed() -> int:
 def available_ram() -> int:
     """Returns the bytes that a new process may take: free RAM, within the cgroup's limit."""
     free = int(psutil.virtual_memory().available)
-    limit = _ram_limit()
-    if limit is None:
-        return free
-    used = _read_int("memory.current", "memory/memory.usage_in_bytes") or 0
-    return min(free, max(0, limit - used))
+    left = cgroup.ram_left()
+    return free if left is None else min(free, left)
 
 
 def read() -> Environment:
@@ -54,13 +49,13 @@ def read() -> Environment:
         cores_logical=os.cpu_count() or 1,
         cores_allowed=cores_allowed(),
         affinity=_affinity(),
-        cgroup_quota=_cgroup_quota(),
+        cgroup_quota=cgroup.cpu_quota(),
         frequency_mhz=round(frequency.current, 1) if frequency else None,
-        governor=_text(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        governor=cgroup.text(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         power=_power(),
         ram_total=psutil.virtual_memory().total,
         ram_available=available_ram(),
-        ram_limit=_ram_limit(),
+        ram_limit=cgroup.ram_limit(),
         os=f"{platform.system()} {platform.release()}",
         virtualization=_virtualization(),
         load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
@@ -75,46 +70,8 @@ def _affinity() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""
-
-
-def _own_cgroup() -> Path:
-    """Folder of this process's v2 cgroup; in a container that is the root itself."""
-    lines = _text(Path("/proc/self/cgroup")).splitlines()
-    own = next((line[3:] for line in lines if line.startswith("0::")), "/")
-    return _CGROUP / own.strip("/")
-
-
-def _read_int(unified: str, legacy: str) -> int | None:
-    """A number of this process's cgroup, v2 name first, then v1."""
-    for path in (_own_cgroup() / unified, _CGROUP / unified, _CGROUP / legacy):
-        text = _text(path)
-        if text.lstrip("-").isdigit():
-            value = int(text)
-            return value if 0 < value < _NO_LIMIT else None
-    return None
-
-
-def _cgroup_quota() -> float | None:
-    """CPUs' worth of time that the cgroup grants, None for no limit."""
-    parts = (_text(_own_cgroup() / "cpu.max") or _text(_CGROUP / "cpu.max")).split()
-    if len(parts) == 2 and parts[0].isdigit():
-        return int(parts[0]) / int(parts[1])
-    quota = _read_int("", "cpu/cpu.cfs_quota_us")
-    period = _read_int("", "cpu/cpu.cfs_period_us")
-    return quota / period if quota and period else None
-
-
-def _ram_limit() -> int | None:
-    return _read_int("memory.max", "memory/memory.limit_in_bytes")
-
-
 def _cpu_name() -> str:
-    for line in _text(Path("/proc/cpuinfo")).splitlines():
+    for line in cgroup.text(Path("/proc/cpuinfo")).splitlines():
         if line.lower().startswith(("model name", "hardware")):
             return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
@@ -129,13 +86,13 @@ def _power() -> Literal["mains", "battery", "unknown"]:
 
 def _virtualization() -> str:
     found = []
-    if Path("/.dockerenv").exists() or "docker" in _text(Path("/proc/1/cgroup")):
+    if Path("/.dockerenv").exists() or "docker" in cgroup.text(Path("/proc/1/cgroup")):
         found.append("docker")
     if Path("/run/.containerenv").exists():
         found.append("podman")
-    flags = _text(Path("/proc/cpuinfo"))
+    flags = cgroup.text(Path("/proc/cpuinfo"))
     if " hypervisor" in flags:
-        vendor = _text(Path("/sys/class/dmi/id/sys_vendor"))
+        vendor = cgroup.text(Path("/sys/class/dmi/id/sys_vendor"))
         found.append(f"VM ({vendor})" if vendor else "VM")
     if "microsoft" in platform.release().lower():
         found.append("WSL")

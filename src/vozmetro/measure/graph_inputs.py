@@ -7,6 +7,7 @@ for every item, and `--shape name=1x80x300` overrides it. In order:
 rule                 gives
 ===================  =============================================================================
 `shape option`       the user's shape; seeded noise, or ids within the vocabulary
+`encoder output`     seeded noise, 50 positions a second of audio, as Whisper's encoder gives
 `kv-cache`           empty past (length 0) for names like past, cache, state; fixed sizes kept
 `mask`               ones, as long as past + tokens
 `position`           0, 1, 2, ...
@@ -43,11 +44,13 @@ Array = NDArray[Any]
 MEL_BANDS = (80, 128)
 _WAVE_MIN = 1600  # a fixed last axis this long (0.1 s at 16 kHz) is taken for audio samples
 _TOKENS_PER_WORD, _TOKENS_PER_S = 1.4, 3.5
+_ENCODED_PER_S = 50
 _PHONEMES_PER_LETTER, _PHONEMES_PER_S = 2, 28
 _VOICE_SCALES = (0.667, 1.0, 0.8)
 
 _NAMES = {
-    "kv-cache": r"past|cache|(^|[._/])(h|c|state|states|hidden|encoder_hidden_states)\d*([._/]|$)",
+    "encoder output": r"encoder_(hidden_states|outputs?)|^memory$",
+    "kv-cache": r"past|cache|(^|[._/])(h|c|state|states|hidden)\d*([._/]|$)",
     "mask": r"mask",
     "position": r"position",
     "length": r"len(gth|gths|s)?\d*$|lengths?[._]",
@@ -240,6 +243,9 @@ class _Builder:
             shape = self._sizes(spec, other=self._length)
             ramp = np.arange(shape[-1] if shape else 1) if rule == "position" else 1
             return np.broadcast_to(ramp, shape).astype(dtype)
+        if rule == "encoder output":
+            positions = max(1, round(_ENCODED_PER_S * self._material.audio.seconds))
+            return self._filled(spec, self._sizes(spec, other=positions))
         if rule in ("length", "sample rate", "speaker"):
             value = {"length": self._length, "sample rate": SPEECH_RATE, "speaker": 0}[rule]
             return np.full(self._sizes(spec, other=1), value, dtype=dtype)

@@ -24,7 +24,8 @@ from vozmetro.measure.records import (
 from vozmetro.measure.subject import Target, vocabulary_bounds
 from vozmetro.measure.workload import WorkItem
 
-WARMUP_MAX_S = 10.0
+# Warm-up: each item once, and then repeats of one, end after that many seconds.
+WARMUP_PASS_MAX_S, WARMUP_MAX_S = 60.0, 10.0
 IDLE_GAP_S, IDLE_COUNT = 1.0, 3
 # A single load, warm-up or block that takes longer than this hangs.
 HANG_S = 1800.0
@@ -78,7 +79,7 @@ class LiveSubject:
         self._bad: dict[str, None] = {}
         self._silence_same = False
         self._subject = base.subject
-        self.notes: list[Note] = []
+        self.notes: list[Note] = list(base.notes)
         # Resumed runs go on counting from when they were created.
         created = datetime.fromisoformat(base.created)
         passed = (datetime.now(UTC) - created).total_seconds()
@@ -105,12 +106,20 @@ class LiveSubject:
         return self._samples[-1].block + 1 if self._samples else 0
 
     @property
-    def round_seconds(self) -> float:
-        """Time of one round, from the last round or, before any, from the warm-up."""
-        if self._samples:
-            return sum(sample.ms for sample in self._samples[-len(self._work) :]) / 1000
-        times = self._sessions[-1].warmup_ms[: len(self._work)]
-        return sum(times) / 1000
+    def sample_count(self) -> int:
+        """Samples so far."""
+        return len(self._samples)
+
+    @property
+    def sample_seconds(self) -> float:
+        """Mean time of an inference: in the last round or, before any, in the warm-up."""
+        recent = [sample.ms for sample in self._samples[-len(self._work) :]]
+        times = recent or self._sessions[-1].warmup_ms
+        return sum(times) / len(times) / 1000
+
+    def truncate(self, count: int) -> None:
+        """Forgets the samples after the first `count`."""
+        del self._samples[count:]
 
     def open(self) -> None:
         """Starts the worker: imports, loads, prepares the items, warms up."""
@@ -135,8 +144,10 @@ class LiveSubject:
             "items", limit_s=HANG_S, items=[item.as_json() for item in self._work]
         )
         self._describe(imported, loaded, prepared)
-        warm = worker.ask("warmup", limit_s=HANG_S, max_s=WARMUP_MAX_S)
-        if self._target.kind == "graph":
+        warm = worker.ask(
+            "warmup", limit_s=HANG_S, max_s=WARMUP_MAX_S, pass_max_s=WARMUP_PASS_MAX_S
+        )
+        if self._target.kind == "graph" or len(self._work) == 1:
             self._silence_same = worker.ask("silence", limit_s=HANG_S)["same"]
         phases = {"start": imported, "loaded": loaded, "warm": warm}
         self._sessions.append(
@@ -160,28 +171,26 @@ class LiveSubject:
             resolved = [ResolvedInput(**one) for one in inputs]
             self._items[work.id] = work.record().model_copy(update={"inputs": resolved})
 
-    def block(self, number: int, order: Sequence[Sequence[int]]) -> Block:
+    def block(self, number: int, order: Sequence[int]) -> Block:
         """Times one block; nothing is written down before `keep`.
 
         Args:
             number: Number of the block.
-            order: For each round, the items' indices in the order to run them.
+            order: The items' indices in the order to run them, going on where the last round is.
         """
         if self._worker is None:
             raise RuntimeError("the subject is not open")
-        flat = [index for one_round in order for index in one_round]
-        fast = self.round_seconds * 1000 / len(self._work) < _SETTLE_BELOW_MS
-        reply = self._worker.ask(
-            "block", limit_s=HANG_S, order=flat, settle=int(self._shared and fast)
-        )
+        fast = self.sample_seconds * 1000 < _SETTLE_BELOW_MS
+        settle = int(self._shared and fast)
+        reply = self._worker.ask("block", limit_s=HANG_S, order=list(order), settle=settle)
         memory = self._worker.ask("memory", limit_s=HANG_S)
-        first_round, session = self.rounds, len(self._sessions) - 1
+        done, session = len(self._samples), len(self._sessions) - 1
         samples = [
             Sample(
                 item=self._work[raw["item"]].id,
                 session=session,
                 block=number,
-                round=first_round + position // len(self._work),
+                round=(done + position) // len(self._work),
                 at_s=round((raw["start_ns"] - self._origin_ns) / 1e9, 6),
                 ms=raw["ms"],
                 cpu_ms=raw["cpu_ms"],
@@ -231,14 +240,16 @@ class LiveSubject:
     def run(self, status: Status, failure: Failure | None = None) -> Run:
         """Returns the record as of now."""
         items: list[Item] = [self._items[work.id] for work in self._work]
-        notes = [
-            *self.notes,
+        found = [
             *input_notes(self._target, items),
             *output_notes(self._target, items, self._digests, list(self._bad), self._silence_same),
         ]
         if self._sessions and not self._sessions[-1].warmup_sufficient:
             runs = len(self._sessions[-1].warmup_ms)
-            notes.append(Note(code="warmup_insufficient", fields={"runs": str(runs)}))
+            found.append(Note(code="warmup_insufficient", fields={"runs": str(runs)}))
+        # What was noted before a resume stays true of the samples from then.
+        codes = {note.code for note in found}
+        notes = [*(note for note in self.notes if note.code not in codes), *found]
         return self._base.model_copy(
             update={
                 "status": status,

@@ -33,7 +33,7 @@ def output_notes(
     """
     notes = []
     if bad:
-        code = "silent_output" if target.kind == "tts" else "nan_output"
+        code = "nan_output" if target.kind == "graph" else "silent_output"
         notes.append(Note(code=code, fields={"items": _names(bad)}))
     if target.kind in ("stt", "cascade"):
         empty = [item.id for item in items if item.id in digests and not item.output]

@@ -84,7 +84,8 @@ class WorkerProcess:
                 timer.cancel()
         if timed_out.is_set():
             raise MeasurementError("worker_timeout", op=op, limit=f"{limit_s:g}")
-        if not line:
+        # A worker killed while it answers leaves a line without its end.
+        if not line.endswith("\n"):
             raise self._death()
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:

@@ -86,7 +86,7 @@ class Settings(Record):
     """How it was asked to be measured; enough to resume.
 
     Attributes:
-        subject: The words that name the subject, as given.
+        subject: The words that name the subject, with absolute paths.
         iterations: Least number of runs per item.
         until: `decided` goes on until the gating limits are decided; `iterations` stops there.
         max_time_s: Wall-clock limit in seconds for the measuring loop.
@@ -173,10 +173,12 @@ class Session(Record):
         started: UTC, ISO 8601.
         load_ms: From asking the engine to load until it is ready, imports apart.
         import_ms: Importing the engine's libraries.
-        first_ms: First inference after load (cold start).
-        warmup_ms: Every warm-up inference, in order, after the first.
+        first_ms: First inference after load (cold start), of the item of middle length.
+        warmup_ms: Every warm-up inference after the first: each item once, then repeats of the
+            item of middle length.
         warmup_sufficient: Whether the warm-up had flattened out when it ended.
-        idle_ms: Latencies of single inferences after `idle_gap_s` seconds of silence.
+        idle_ms: Latencies of single inferences of the item of middle length, each after
+            `idle_gap_s` seconds of silence.
         idle_gap_s: That silence in seconds.
         memory: By phase: `start`, `loaded`, `warm`, `end`.
         peak_rss: Highest RSS of the process (high-water mark of the kernel).
@@ -217,7 +219,7 @@ class Sample(Record):
     block: int
     round: int
     at_s: float
-    ms: Annotated[float, Field(gt=0)]
+    ms: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     cpu_ms: float
     parts: dict[str, float] = {}
 

@@ -14,7 +14,7 @@ from vozmetro.measure.live import Block, LiveSubject
 from vozmetro.measure.records import Failure, Note, Settings, Status
 
 BLOCK_S = 1.0
-"""Longest block in seconds, unless one round takes longer."""
+"""Longest block in seconds, unless one inference takes longer."""
 TURN_S = 0.25
 """The same for two live workers: the shorter their turns, the less drifts between A and B."""
 ALTERNATING_BLOCK_S = 30.0
@@ -82,6 +82,7 @@ class Schedule:
         self._listen = listen
         self._alternating = alternating
         self._started = 0.0
+        self._resumed_at = lives[0].sample_count / lives[0].item_count
 
     def run(self) -> Outcome:
         """Measures until the settings are met, an error or Ctrl-C; everything kept is saved.
@@ -98,7 +99,7 @@ class Schedule:
                 self._measure()
                 self._rest()
             except (VozmetroError, KeyboardInterrupt) as error:
-                if not self._lives[0].rounds:
+                if not self._lives[0].sample_count:
                     raise
                 if isinstance(error, KeyboardInterrupt):
                     outcome = Outcome("interrupted")
@@ -122,8 +123,7 @@ class Schedule:
         self._started = perf_counter()
         number = self._lives[0].next_block
         while not self._finished():
-            rounds = self._next_rounds()
-            order = [self._order(self._lives[0].rounds + index) for index in range(rounds)]
+            order = self._next_items()
             lives = self._lives if number % 2 == 0 else self._lives[::-1]
             blocks: list[tuple[LiveSubject, Block]] = []
             for live in lives:
@@ -139,48 +139,64 @@ class Schedule:
             self._save("running")
             number += 1
 
-    def _order(self, round_number: int) -> list[int]:
+    def _items_of_round(self, number: int) -> list[int]:
         """Items of a round, shuffled by the seed, the same for both subjects."""
         indices = list(range(self._lives[0].item_count))
-        random.Random(f"{self._settings.seed}/{round_number}").shuffle(indices)  # noqa: S311
+        random.Random(f"{self._settings.seed}/{number}").shuffle(indices)  # noqa: S311
         return indices
 
+    def _next_items(self) -> list[int]:
+        """Items of the next block: the next of the endless sequence of rounds."""
+        items, done = self._lives[0].item_count, self._lives[0].sample_count
+        first, offset = divmod(done, items)
+        wanted = self._next_count()
+        sequence: list[int] = []
+        for number in range(first, first + 2 + wanted // items):
+            sequence += self._items_of_round(number)
+        return sequence[offset : offset + wanted]
+
+    def _next_count(self) -> int:
+        """Samples of the next block."""
+        items, done = self._lives[0].item_count, self._lives[0].sample_count
+        asked = self._settings.iterations * items
+        longest = BLOCK_S if len(self._lives) == 1 else TURN_S
+        if self._alternating:
+            # Before the first block nothing is known about the speed.
+            if not done:
+                return items
+            longest = ALTERNATING_BLOCK_S
+        slowest = max(1e-9, *(one.sample_seconds for one in self._lives))
+        by_time = max(1, int(longest / slowest))
+        # A tenth of the run: enough turns for ABBA, and saving stays cheap as the run grows.
+        tenth = max(1, max(done, asked) // 10)
+        # To the end of what was asked for, then whole rounds, because verdicts count those.
+        left = asked - done if done < asked else items * max(1, tenth // items) - done % items
+        return min(by_time, tenth, left)
+
     def _finished(self) -> bool:
-        done, settings = self._lives[0].rounds, self._settings
+        done, rounds = self._lives[0].sample_count, self._lives[0].rounds
+        settings = self._settings
         if perf_counter() - self._started > settings.max_time_s and done:
-            fields = {"limit": f"{settings.max_time_s:g}", "rounds": str(done)}
+            fields = {"limit": f"{settings.max_time_s:g}", "rounds": str(rounds)}
             for live in self._lives:
                 live.notes.append(Note(code="max_time_reached", fields=fields))
             return True
-        if done < settings.iterations:
+        if rounds < settings.iterations:
             return False
-        return settings.until == "iterations" or self._stop(done)
-
-    def _next_rounds(self) -> int:
-        done = self._lives[0].rounds
-        missing = self._settings.iterations - done
-        if self._alternating and not done:
-            return min(missing, 1)
-        longest = BLOCK_S if len(self._lives) == 1 else TURN_S
-        if self._alternating:
-            longest = ALTERNATING_BLOCK_S
-        slowest = max(1e-9, *(one.round_seconds for one in self._lives))
-        by_time = max(1, int(longest / slowest))
-        # A tenth of the run: enough turns for ABBA, and saving stays cheap as the run grows.
-        tenth = max(1, max(done, self._settings.iterations) // 10)
-        return min(by_time, tenth, missing if missing > 0 else tenth)
+        return settings.until == "iterations" or self._stop(rounds)
 
     def _tell(self, live: LiveSubject) -> None:
-        done, expected = self._lives[0].rounds, self._settings.iterations
-        elapsed = perf_counter() - self._started
-        left = max(0, expected - done)
-        if done:
-            eta = left * elapsed / done
-        elif self._alternating:
-            eta = None
-        else:
-            eta = left * sum(one.round_seconds for one in self._lives)
-        self._listen(Progress("measuring", live.name, done, expected, eta))
+        first = self._lives[0]
+        expected = self._settings.iterations
+        done = first.sample_count / first.item_count
+        left = max(0.0, expected - done)
+        eta = None
+        if done > self._resumed_at:
+            eta = left * (perf_counter() - self._started) / (done - self._resumed_at)
+        elif not self._alternating:
+            per_round = sum(one.sample_seconds for one in self._lives) * first.item_count
+            eta = left * per_round
+        self._listen(Progress("measuring", live.name, first.rounds, expected, eta))
 
     def _rest(self) -> None:
         """After-idle latency; with two live workers the other one would not be idle."""

@@ -76,7 +76,7 @@ def load(path: Path) -> Run | ComparisonRecord:
         version = raw["schema_version"]
     except FileNotFoundError as error:
         raise InputError("run_missing", path=path) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError("run_unreadable", path=path, detail=type(error).__name__) from error
     if not isinstance(version, int) or version > SCHEMA_VERSION:
         raise InputError("run_newer", path=path, version=version, known=SCHEMA_VERSION)

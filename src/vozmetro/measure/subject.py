@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vozmetro.errors import InputError
 from vozmetro.measure.records import Clock, FileInfo, Kind, Subject
+from vozmetro.models import slim
 from vozmetro.models.resolve import ModelRef, resolve
 
 CASCADE = "+"
@@ -83,20 +84,22 @@ class Target:
         )
 
 
-def resolve_subject(name: str) -> Target:
-    """Returns the subject that `name` means.
+def resolve_subject(words: str, name: str | None = None) -> Target:
+    """Returns the subject that is meant.
 
     Args:
-        name: A path to an `.onnx`, a catalogue name, or `STT+TTS`.
+        words: A path to an `.onnx`, a catalogue name, or `STT+TTS`.
+        name: What to call it; None for the words themselves.
 
     Raises:
         InputError: `cascade_parts` where a cascade is not speech to text plus text to speech, and
             whatever `resolve` raises.
     """
-    if CASCADE not in name or Path(name).exists():
-        model = resolve(name)
+    name = words if name is None else name
+    if CASCADE not in words or Path(words).exists():
+        model = resolve(words)
         return Target(name, model.task, (model,))
-    models = tuple(resolve(part.strip()) for part in name.split(CASCADE))
+    models = tuple(resolve(part.strip()) for part in words.split(CASCADE))
     tasks = [model.task for model in models]
     if tasks != ["stt", "tts"]:
         raise InputError("cascade_parts", name=name, tasks=" + ".join(tasks))
@@ -109,17 +112,22 @@ def vocabulary_bounds(path: Path) -> dict[str, int]:
     Follows an input through shape-only operators to a Gather on an initializer, so that made-up
     token ids stay inside the vocabulary.
     """
-    import onnx
-
-    graph = onnx.load(path, load_external_data=False).graph
+    graph = slim.read(path).graph
     rows = {one.name: one.dims[0] for one in graph.initializer if one.dims}
     origin = {one.name: one.name for one in graph.input}
     bounds: dict[str, int] = {}
     for node in graph.node:
+        if not node.input or not node.output:
+            continue
         if node.op_type in ("Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"):
             if node.input[0] in origin:
                 origin[node.output[0]] = origin[node.input[0]]
-        elif node.op_type == "Gather" and node.input[0] in rows and node.input[1] in origin:
+        elif (
+            node.op_type == "Gather"
+            and len(node.input) > 1
+            and node.input[0] in rows
+            and node.input[1] in origin
+        ):
             name = origin[node.input[1]]
             bounds[name] = min(rows[node.input[0]], bounds.get(name, 1 << 31))
     return bounds

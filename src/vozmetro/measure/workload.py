@@ -115,7 +115,8 @@ def from_lengths(
         InputError: `audio_seconds_range` for a length outside 0.05 s..`LONGEST_S`.
     """
     items = []
-    for index, length in enumerate(dict.fromkeys(seconds)):
+    # Equal names would be equal items.
+    for index, length in enumerate({f"{length:g}": length for length in seconds}.values()):
         if not 0.05 <= length <= LONGEST_S:
             raise InputError("audio_seconds_range", given=f"{length:g}", limit=f"{LONGEST_S:g}")
         # Each length starts at another utterance, so that the items are different speech.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from vozmetro.report.formatting import plain
+from vozmetro.units import plain
 
 # `$` opens mathematics on GitHub.
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "$": "&#36;"}

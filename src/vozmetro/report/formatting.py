@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Callable, Sequence
 
 from rich.cells import cell_len, chop_cells
@@ -13,7 +12,7 @@ from vozmetro.judge.comparison import Comparison
 from vozmetro.judge.decision import Check, Decision
 from vozmetro.judge.statistics import Interval, RunSummary
 from vozmetro.measure.records import ComparisonRecord, Failure, Note, Run
-from vozmetro.units import GB, size
+from vozmetro.units import GB, plain, size
 
 ICONS = {"pass": "✅", "fail": "❌", "undecided": "❔"}
 LATENCY = ("p50", "p90", "p99")
@@ -29,21 +28,6 @@ _UNRESOLVED = "notes.percentile_unresolved"
 _UNFIT = ("notes.verdict_suspect", "notes.dummy_weights")
 # What `guide.<verdict>` says already, with the ratio.
 _SPEED = ("decision.rec_a_faster", "decision.rec_b_faster", "decision.rec_no_difference_shown")
-
-
-def plain(text: object) -> str:
-    """Returns text from outside on one line, with nothing that a terminal would act on.
-
-    Escape sequences, bidirectional marks and lone surrogates become a replacement character;
-    runs of white space become one space.
-    """
-    shown = (
-        "\N{REPLACEMENT CHARACTER}"
-        if unicodedata.category(char) in ("Cc", "Cf", "Cs") and not char.isspace()
-        else char
-        for char in str(text)
-    )
-    return " ".join("".join(shown).split())
 
 
 def note_text(

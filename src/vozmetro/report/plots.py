@@ -25,9 +25,9 @@ from vozmetro.report.formatting import (
     clip,
     number,
     pair_names,
-    plain,
     subject_name,
 )
+from vozmetro.units import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

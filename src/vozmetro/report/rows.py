@@ -19,12 +19,11 @@ from vozmetro.report.formatting import (
     number,
     pair_names,
     part_name,
-    plain,
     rate,
     ratio_text,
     seconds,
 )
-from vozmetro.units import GB, count, ms, percent, size
+from vozmetro.units import GB, count, ms, percent, plain, size
 
 
 @dataclass(frozen=True)

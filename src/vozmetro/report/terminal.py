@@ -28,7 +28,6 @@ from vozmetro.report.formatting import (
     note_text,
     pair_names,
     partial_text,
-    plain,
     ratio_text,
     recommendation,
     runs_needed_text,
@@ -49,6 +48,7 @@ from vozmetro.report.rows import (
     time_rows,
     transcript_rows,
 )
+from vozmetro.units import plain
 
 STYLES = {"pass": "green", "fail": "red", "undecided": "yellow"}
 # More rows than this scroll the verdict away; the report has them all.
