@@ -221,6 +221,16 @@ def test_killing_a_worker_of_a_comparison_keeps_whole_pairs(tmp_path: Path) -> N
     assert resumed.pairs == 1000
 
 
+def test_warnings_survive_a_resume(tmp_path: Path) -> None:
+    model = str(onnx_zoo.nan_model(tmp_path / "m.onnx"))
+    run = api.bench(model, options(iterations=30), out=tmp_path / "o", listen=kill_worker_at(1))
+    assert run.status == "failed"
+    assert "nan_output" in codes(run)
+    resumed = api.resume(tmp_path / "o")
+    assert isinstance(resumed, Run)
+    assert "nan_output" in codes(resumed)
+
+
 def test_resume_refuses_another_model(tmp_path: Path) -> None:
     model = onnx_zoo.waveform_model(tmp_path / "m.onnx")
     api.bench(str(model), options(iterations=5), out=tmp_path / "out")

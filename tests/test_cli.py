@@ -277,6 +277,111 @@ def test_a_model_that_raises_mid_run_keeps_what_was_measured(
     assert call("bench", "--resume", tmp_path / "o", "--lang", "es")[0] == 0
 
 
+def test_a_stub_never_wins(call: Call, tmp_path: Path) -> None:
+    stub = onnx_zoo.constant_model(tmp_path / "stub.onnx")
+    code, out, _ = call("bench", stub, *FAST, "--out", tmp_path / "o", "--lang", "es")
+    assert code == 3
+    assert "✅ CUMPLE" not in out
+    real = onnx_zoo.waveform_model(tmp_path / "real.onnx", channels=64)
+    words = ["compare", stub, real, "--iterations", "50", "--until", "iterations"]
+    code, out, _ = call(*words, "--out", tmp_path / "c", "--lang", "es")
+    assert code == 0
+    said = " ".join(out.split())
+    assert "La salida de stub es sospechosa" in said
+    assert "Usar real: cumple" in said
+
+
+def test_a_reader_that_leaves_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    model = onnx_zoo.waveform_model(tmp_path / "m.onnx")
+    words = ["bench", str(model), "--iterations", "3", "--until", "iterations"]
+    words += ["--audio-seconds", "0.5", "--lang", "es"]
+    for more, code in ((["--json"], 3), ([], 3), (["--no-gate"], 0)):
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run(
+            [sys.executable, "-m", "vozmetro", *words, *more],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        os.close(write)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_names_from_a_model_cannot_drive_the_terminal(call: Call, tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    port = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    domain = "evil\x1b]0;own\x07"
+    node = helper.make_node("Secret", ["x"], ["y"], domain=domain)
+    graph = helper.make_graph([node], "g", [port], [port])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(domain, 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    code, _, err = call("bench", tmp_path / "m.onnx", "--lang", "en")
+    assert code == 2
+    assert "evil" in err
+    assert "\x1b" not in err
+    assert "\x07" not in err
+
+
+def test_errors_leave_no_empty_folders(call: Call, tmp_path: Path) -> None:
+    assert call("bench", tmp_path / "none.onnx")[0] == 2
+    runs = tmp_path / "vozmetro-runs"
+    assert not runs.exists() or not any(runs.iterdir())
+
+
+def test_a_measurement_is_never_overwritten(call: Call, tmp_path: Path) -> None:
+    model = onnx_zoo.waveform_model(tmp_path / "m.onnx")
+    assert call("bench", model, *FAST, "--out", tmp_path / "o")[0] == 0
+    kept = (tmp_path / "o" / "run.json").read_bytes()
+    for words in (["bench", model], ["compare", model, model]):
+        code, _, err = call(*words, *FAST, "--out", tmp_path / "o", "--lang", "en")
+        assert code == 2
+        assert "--resume" in err
+    assert (tmp_path / "o" / "run.json").read_bytes() == kept
+
+
+def test_resume_takes_no_other_options_and_works_from_any_folder(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx_zoo.waveform_model(tmp_path / "m.onnx")
+    assert call("bench", "m.onnx", *FAST, "--out", tmp_path / "o")[0] == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    code, _, err = call("bench", "--resume", tmp_path / "o", "--threads", "2", "--lang", "en")
+    assert code == 2
+    assert "--threads" in err
+    assert call("bench", "--resume", tmp_path / "o")[0] == 0
+
+
+def test_a_full_disk_in_the_middle_keeps_and_shows_what_was_saved(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vozmetro.measure import storage
+
+    real, saves = os.fsync, 0
+
+    def full(handle: int) -> None:
+        nonlocal saves
+        saves += 1
+        if saves > 3:  # the probe of the folder and two blocks
+            raise OSError(28, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(storage.os, "fsync", full)
+    model = onnx_zoo.waveform_model(tmp_path / "m.onnx")
+    words = ["--iterations", "40", "--out", tmp_path / "o", "--lang", "es"]
+    code, out, err = call("bench", model, *words)
+    assert code == 2
+    assert t("cli.partial_saved", "es", path=tmp_path / "o") in err
+    assert "Disco lleno" in " ".join(out.split()) + err
+    monkeypatch.setattr(storage.os, "fsync", real)
+    assert call("bench", "--resume", tmp_path / "o", "--lang", "es")[0] == 0
+
+
 def script(*words: object) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "COLUMNS": "80"}
     return subprocess.run(

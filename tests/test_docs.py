@@ -97,7 +97,7 @@ def own_options() -> set[str]:
 
 
 def script_options() -> set[str]:
-    sources = [*(ROOT / "scripts").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+    sources = [ROOT / "src/vozmetro/cli/guide.py", *(ROOT / "benchmarks").glob("*.py")]
     text = "".join(source.read_text(encoding="utf-8") for source in sources)
     return set(re.findall(r'add_argument\("(--[a-z-]+)"', text))
 

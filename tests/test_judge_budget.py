@@ -34,6 +34,12 @@ def test_round_trip_through_toml():
     assert Budget.from_mapping(budget.to_mapping()) == budget
 
 
+def test_a_slower_limit_moves_the_slow_one_along():
+    assert Budget.from_mapping({"limits": {"p50_ms": 300}}).slow_ms == 500
+    assert Budget.from_mapping({"limits": {"p50_ms": 480}}).slow_ms == 500
+    assert Budget.from_mapping({"limits": {"p50_ms": 600}}).slow_ms == pytest.approx(1250)
+
+
 @pytest.mark.parametrize(
     "table",
     [
@@ -45,7 +51,7 @@ def test_round_trip_through_toml():
         {"limits": {"p50_ms": 0}},
         {"limits": {"p50_ms": float("nan")}},
         {"limits": {"p50_ms": float("inf")}},
-        {"limits": {"p50_ms": 500}},
+        {"limits": {"p50_ms": 600, "slow_ms": 500}},
         {"gate": {"metric": ["p50"]}},
         {"gate": {"metrics": "p50"}},
         {"gate": {"metrics": ["p95"]}},

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vozmetro.errors import InputError
+from vozmetro.errors import InputError, OutputError
 from vozmetro.judge.budget import Budget
 from vozmetro.judge.comparison import Comparison, compare_record
 from vozmetro.judge.noise import noise_record
@@ -21,7 +21,7 @@ from vozmetro.measure.records import (
     Run,
     Status,
 )
-from vozmetro.measure.schedule import Listener, Outcome, Schedule
+from vozmetro.measure.schedule import Listener, Outcome, Progress, Schedule
 from vozmetro.measure.storage import load, save
 from vozmetro.measure.subject import Target, resolve_subject
 from vozmetro.measure.workload import WorkItem
@@ -66,6 +66,7 @@ def bench(
     settings = (options or Options()).settings(subject)
     check_vacant(out)
     # The worker comes up while the model is verified here.
+    listen(Progress("verifying", subject))
     with WorkerProcess() as worker:
         target = resolve_subject(subject)
         work, notes = work_for(settings, [target])
@@ -94,7 +95,7 @@ def _bench(
     )
     outcome = schedule.run()
     result = live.run(outcome.status, outcome.failure)
-    write(result)
+    _write_last(result, outcome, write)
     return result
 
 
@@ -123,6 +124,7 @@ def compare(
     chosen = options or Options()
     check_vacant(out)
     settings = [chosen.settings(a), chosen.settings(b)]
+    listen(Progress("verifying", f"{a}, {b}"))
     targets = [resolve_subject(a), resolve_subject(b)]
     reasons = unfairness(*targets)
     if reasons and not unfair:
@@ -175,8 +177,21 @@ def _compare(
     outcome: Outcome = schedule.run()
     _keep_pairs(lives)
     result = now(outcome.status, outcome.failure)
-    write(result)
+    _write_last(result, outcome, write)
     return compare_record(result, budget)
+
+
+def _write_last(
+    result: Run | ComparisonRecord,
+    outcome: Outcome,
+    write: Callable[[Run | ComparisonRecord], None],
+) -> None:
+    """Saves the end of a measurement; one that ended because it could not be saved is returned."""
+    try:
+        write(result)
+    except OutputError:
+        if outcome.failure is None:
+            raise
 
 
 def _keep_pairs(lives: Sequence[LiveSubject]) -> None:

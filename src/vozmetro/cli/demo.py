@@ -39,7 +39,12 @@ def demo(out: Path | None, corpus: str | None, iterations: int, lang: str) -> in
     Returns:
         0 where everything was measured, whatever the verdicts: a demo does not gate.
     """
-    folder = output_folder(out, "demo")
+    with output_folder(out, "demo") as folder:
+        return _stages(folder, corpus, iterations, lang)
+
+
+def _stages(folder: Path, corpus: str | None, iterations: int, lang: str) -> int:
+    """Measures one subject after the other, and reports."""
     console = Console()
     options = Options(
         iterations=iterations,

@@ -67,10 +67,22 @@ def usage_message(error: click.UsageError, lang: str) -> str:
     elif isinstance(error, click.MissingParameter):
         what = say("cli.missing_parameter", name=name)
     elif isinstance(error, click.BadParameter):
-        what = say("cli.bad_parameter", name=name, detail=error.message)
+        what = say("cli.bad_parameter", name=name, detail=_expected(error, lang))
     else:
         what = error.format_message()
     return f"{what} {say('cli.see_help', path=path)}"
+
+
+def _expected(error: click.BadParameter, lang: str) -> str:
+    """Says what an option takes, by its type; click's own words are English."""
+    kind = error.param.type if error.param is not None else None
+    if isinstance(kind, click.Choice):
+        return t("cli.expects_choice", lang, choices=", ".join(map(str, kind.choices)))
+    if isinstance(kind, click.types.IntParamType):
+        return t("cli.expects_integer", lang)
+    if isinstance(kind, click.types.FloatParamType):
+        return t("cli.expects_number", lang)
+    return error.message
 
 
 def _name(error: click.UsageError) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from vozmetro import api
 from vozmetro.cli.options import RUNS_FOLDER, command_line, to_options
 from vozmetro.cli.progress import ProgressLine
 from vozmetro.cli.run import INTERRUPTED, output
-from vozmetro.errors import VozmetroError
+from vozmetro.errors import OutputError, VozmetroError
 from vozmetro.i18n import t
 from vozmetro.judge.budget import Budget
 from vozmetro.judge.comparison import Comparison
 from vozmetro.judge.decision import Decision, judge
 from vozmetro.judge.statistics import summarize_run
-from vozmetro.measure.records import Run
+from vozmetro.measure.records import ComparisonRecord, Run
 from vozmetro.measure.storage import check_writable
 from vozmetro.models.checks import parse_parameters
 from vozmetro.planning import new_id
@@ -37,19 +38,19 @@ def bench(subject: str, chosen: dict[str, Any], lang: str) -> int:
     if chosen.get("claimed_params"):
         chosen = {**chosen, "claimed_params": parse_parameters(chosen["claimed_params"])}
     options = to_options(chosen, command_line())
-    out = output_folder(chosen["out"], subject)
-    with ProgressLine(lang) as line:
-        run = api.bench(subject, options, out=out, listen=line)
-    return show_run(run, out, chosen, lang)
+    with output_folder(chosen["out"], subject) as out:
+        with ProgressLine(lang) as line:
+            run = api.bench(subject, options, out=out, listen=line)
+        return show_run(run, out, chosen, lang)
 
 
 def compare(a: str, b: str, unfair: bool, chosen: dict[str, Any], lang: str) -> int:
     """Measures two subjects side by side; returns the exit code."""
     options = to_options(chosen, command_line())
-    out = output_folder(chosen["out"], f"{Path(a).stem}-vs-{Path(b).stem}")
-    with ProgressLine(lang) as line:
-        comparison = api.compare(a, b, options, out=out, listen=line, unfair=unfair)
-    return show_comparison(comparison, out, chosen, lang)
+    with output_folder(chosen["out"], f"{Path(a).stem}-vs-{Path(b).stem}") as out:
+        with ProgressLine(lang) as line:
+            comparison = api.compare(a, b, options, out=out, listen=line, unfair=unfair)
+        return show_comparison(comparison, out, chosen, lang)
 
 
 def resume(path: Path, chosen: dict[str, Any], lang: str) -> int:
@@ -63,44 +64,72 @@ def resume(path: Path, chosen: dict[str, Any], lang: str) -> int:
     return show_run(result, folder, chosen, lang)
 
 
-def output_folder(given: Path | None, name: str) -> Path:
-    """Returns where to write, tried out before anything is measured.
+@contextlib.contextmanager
+def output_folder(given: Path | None, name: str) -> Iterator[Path]:
+    """Gives the folder to write to, tried out before anything is measured.
+
+    A folder in which nothing came to lie, because of an error, is taken away again.
 
     Raises:
         OutputError: `unwritable` or `disk_full`.
     """
     folder = given or RUNS_FOLDER / new_id(name)
+    known = folder.exists()
     check_writable(folder)
-    return folder
+    try:
+        yield folder
+    finally:
+        if not known and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def show_run(run: Run, out: Path, chosen: dict[str, Any], lang: str) -> int:
     """Prints a run and writes its report; returns the exit code."""
     decision = judge(run, Budget.from_mapping(run.settings.budget))
     summary = summarize_run(run)
-    written = write_report(out, [run], [], lang)
     with output():
         if chosen["as_json"]:
             found = summary_json(run, summary, decision)
             click.echo(json.dumps(found, ensure_ascii=False, indent=1))
         else:
             print_run(Console(), run, summary, decision, lang)
-            click.echo(t("cli.report_written", lang, path=written))
+    say_report(out, [run], [], lang, quiet=chosen["as_json"])
     return exit_code([run], [decision], out, lang, chosen["no_gate"])
 
 
 def show_comparison(comparison: Comparison, out: Path, chosen: dict[str, Any], lang: str) -> int:
     """Prints a comparison and writes its report; returns the exit code of the better one."""
     record = comparison.record
-    written = write_report(out, [], [record], lang)
     decisions = [comparison.decision_a, comparison.decision_b]
     with output():
         if chosen["as_json"]:
             click.echo(json.dumps(comparison_json(comparison), ensure_ascii=False, indent=1))
         else:
             print_comparison(Console(), comparison, lang)
-            click.echo(t("cli.report_written", lang, path=written))
+    say_report(out, [], [record], lang, quiet=chosen["as_json"])
     return exit_code([record.a, record.b], decisions, out, lang, chosen["no_gate"])
+
+
+def say_report(
+    out: Path,
+    runs: Sequence[Run],
+    comparisons: Sequence[ComparisonRecord],
+    lang: str,
+    quiet: bool = False,
+) -> None:
+    """Writes the report, after the verdict was printed, and says where it is.
+
+    Raises:
+        OutputError: It cannot be written; what was measured stays saved, and that is said.
+    """
+    try:
+        written = write_report(out, runs, comparisons, lang)
+    except OutputError:
+        click.echo(t("cli.partial_saved", lang, path=out), err=True)
+        raise
+    if not quiet:
+        with output():
+            click.echo(t("cli.report_written", lang, path=written))
 
 
 def exit_code(

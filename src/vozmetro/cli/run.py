@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -16,19 +16,10 @@ from vozmetro.i18n import t
 INTERRUPTED = 130
 
 
-def run(command: click.Command, words: Sequence[str], lang: str) -> int:
+def run(command: click.Command, words: Sequence[str], lang: str, program: str = "vozmetro") -> int:
     """Runs `command` with the words of the command line; returns the exit code."""
-
-    def call() -> object:
-        return command.main(list(words), prog_name="vozmetro", standalone_mode=False)
-
-    return guarded(call, lang)
-
-
-def guarded(call: Callable[[], object], lang: str) -> int:
-    """Calls; returns its exit code, or says what went wrong in one line and returns that code."""
     try:
-        result = call()
+        result = command.main(list(words), prog_name=program, standalone_mode=False)
     except click.UsageError as error:
         return _fail(usage_message(error, lang), 2, lang)
     except click.ClickException as error:

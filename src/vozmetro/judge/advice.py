@@ -76,8 +76,7 @@ class Case:
     @property
     def suspect(self) -> str:
         """Codes of the run's notes that make its outputs suspect, empty for none."""
-        found = [note.code for note in self.run.notes] if self.run else []
-        return ", ".join(code for code in SUSPECT_NOTES if code in found)
+        return ", ".join(suspect_codes(self.run)) if self.run else ""
 
     @property
     def dummy(self) -> bool:
@@ -109,6 +108,12 @@ class Case:
             "waiting": self.gating("undecided"),
             "reason": self.suspect,
         }
+
+
+def suspect_codes(run: Run) -> list[str]:
+    """Returns the run's notes that make its outputs suspect, in the order of SUSPECT_NOTES."""
+    found = [note.code for note in run.notes]
+    return [code for code in SUSPECT_NOTES if code in found]
 
 
 def headline(case: Case) -> Note:
@@ -285,7 +290,9 @@ def _more_steps(case: Case, check: Check) -> tuple[Note, ...]:
         runs = check.runs_needed
         mean = float(case.rounds.ms.mean()) if case.rounds.ms.size else math.nan
         extra = {"runs": str(runs), "time": duration(runs * mean / 1000)}
-        return (_say(case, "step_more_runs", **extra),)
+        # A run that was to stop at its iterations has nothing to resume.
+        resumable = case.run is not None and case.run.settings.until == "decided"
+        return (_say(case, "step_more_runs" if resumable else "step_more_iterations", **extra),)
     if not case.rounds.ms.size or math.isnan(check.value):
         return (_say(case, "step_measure"),)
     if case.how.drifting[0]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from vozmetro.judge.advice import LABELS, short_name
+from vozmetro.judge.advice import LABELS, short_name, suspect_codes
 from vozmetro.judge.budget import Budget
 from vozmetro.judge.decision import Decision, judge
 from vozmetro.judge.stationarity import Floats, autocorrelation
@@ -121,7 +121,17 @@ def _recommendation(
     language = _language_notes(record)
     # Spanish first: who does not speak it is out for most of these users, however fast.
     spanish = [note for note in language if note.code == "decision.rec_no_spanish"]
-    found = [*spanish, _which(record, a, b, verdict), _speed(record, verdict, ratio)]
+    names = _names(record)
+    suspects = [
+        Note(code="decision.rec_suspect", fields={"name": names[side]})
+        for side, run in (("a", record.a), ("b", record.b))
+        if suspect_codes(run)
+    ]
+    which = [_which(record, a, b, verdict)]
+    if suspects and which[0].code == "decision.rec_undecided":
+        # More runs would not make a suspect output better.
+        which = []
+    found = [*spanish, *suspects, *which, _speed(record, verdict, ratio)]
     found += [note for note in language if note not in spanish]
     if record.unfair:
         found.append(Note(code="decision.rec_unfair"))

@@ -146,8 +146,10 @@ def _status(run: Run | None, checks: Sequence[Check]) -> Status:
         return "fail"
     if "undecided" in gating or not gating:
         return "undecided"
-    # What a failed measurement did show may count against the model, never for it.
-    return "undecided" if run is not None and run.status == "failed" else "pass"
+    # What a failed measurement did show may count against the model, never for it; and a fast
+    # answer that does not depend on what was said is no answer.
+    doubtful = run is not None and (run.status == "failed" or advice.suspect_codes(run))
+    return "undecided" if doubtful else "pass"
 
 
 def _runs_needed(checks: Sequence[Check]) -> int | None:

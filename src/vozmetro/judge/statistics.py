@@ -169,11 +169,14 @@ def percentile(
     else:
         low, high = thinned_ranks(n, tau, p, alpha)
         least = samples_to_resolve(p, alpha)
+    lowest = ordered[0] if low is None else ordered[low - 1]
+    highest = ordered[-1] if high is None else ordered[high - 1]
     return Interval(
-        value=float(np.quantile(ordered, p)),
-        low=None if low is None else float(ordered[low - 1]),
-        high=None if high is None else float(ordered[high - 1]),
-        n_needed=None if low is not None and high is not None else least,
+        # Between few samples, linear interpolation may fall outside its own interval.
+        value=float(np.clip(np.quantile(ordered, p), lowest, highest)),
+        low=None if low is None else float(lowest),
+        high=None if high is None else float(highest),
+        n_needed=None if low is not None and high is not None else math.ceil(least * tau),
     )
 
 

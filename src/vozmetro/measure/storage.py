@@ -59,7 +59,7 @@ def check_writable(folder: Path) -> None:
     probe.unlink()
 
 
-def load(path: Path) -> Run | ComparisonRecord:
+def load(path: Path | str) -> Run | ComparisonRecord:
     """Reads a saved record.
 
     Args:
@@ -68,6 +68,7 @@ def load(path: Path) -> Run | ComparisonRecord:
     Raises:
         InputError: `run_missing`, `run_unreadable` or `run_newer`.
     """
+    path = Path(path)
     if path.is_dir():
         names = [path / name for name in ("comparison.json", "run.json")]
         path = next((name for name in names if name.is_file()), names[1])

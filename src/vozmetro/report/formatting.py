@@ -211,6 +211,20 @@ def unresolved(summary: RunSummary, decision: Decision, lang: str) -> list[str]:
     return found
 
 
+def pair_notes(comparison: Comparison, lang: str, clean: Cleaner = plain) -> list[str]:
+    """Returns the notes on both sides, each with its letter; what holds for both is said once."""
+    record = comparison.record
+    said: dict[str, str] = {}
+    for letter, run, decision in (
+        ("A", record.a, comparison.decision_a),
+        ("B", record.b, comparison.decision_b),
+    ):
+        for note in all_notes(run, decision):
+            text = note_text(note, lang, clean)
+            said[text] = f"{said[text]}, {letter}" if text in said else letter
+    return [f"{letters}: {text}" for text, letters in said.items()]
+
+
 def unfit(decision: Decision) -> bool:
     """Whether a latency that holds says nothing: suspect output or random weights."""
     return any(note.code in _UNFIT for note in decision.notes)
@@ -235,8 +249,15 @@ def steps(decision: Decision, lang: str, clean: Cleaner = plain) -> tuple[str, l
     return title, list(zip(marks, texts, strict=True))
 
 
+def waiting_text(decision: Decision, lang: str) -> str:
+    """Returns what an undecided verdict waits for, in words."""
+    if not any(check.gates and check.status == "undecided" for check in decision.checks):
+        return t("report.waits_for_sound_run", lang)
+    return runs_needed_text(decision.runs_needed, lang)
+
+
 def runs_needed_text(needed: int | None, lang: str) -> str:
-    """Returns how many more inferences would decide it, in words."""
+    """Returns how many more inferences would decide one limit, in words."""
     if needed is None:
         return t("report.runs_unknown", lang)
     return t("report.runs_needed", lang, n=needed)

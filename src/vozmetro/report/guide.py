@@ -23,6 +23,7 @@ from vozmetro.report.formatting import (
     number,
     pad,
     pair_names,
+    pair_notes,
     partial_text,
     ratio_text,
     recommendation,
@@ -219,4 +220,5 @@ def _caveats(comparison: Comparison, lang: str) -> list[str]:
         texts.insert(0, t("report.unfair", lang))
     if record.mode == "alternating":
         texts.append(t("report.mode_alternating", lang))
+    texts += pair_notes(comparison, lang)
     return [line for text in texts for line in wrap(text, WIDTH, f"{_INDENT}⚠️  ")]

@@ -32,6 +32,7 @@ from vozmetro.report.formatting import (
     sure_text,
     unfit,
     unresolved,
+    waiting_text,
     when,
 )
 from vozmetro.report.rows import comparison_rows
@@ -246,7 +247,7 @@ def decision(judged: Judged, level: int, lang: str) -> list[str]:
     reasons = [_because(check, lang) for check in verdict.checks]
     reasons.append(sure_text(verdict, judged.summary, lang))
     if verdict.status == "undecided":
-        reasons.append(runs_needed_text(verdict.runs_needed, lang))
+        reasons.append(waiting_text(verdict, lang))
         letters = ", ".join(verdict.scenario_candidates)
         reasons.append(t("report.candidates", lang, letters=letters))
     label = decision_label(verdict, lang)

@@ -30,12 +30,12 @@ from vozmetro.report.formatting import (
     partial_text,
     ratio_text,
     recommendation,
-    runs_needed_text,
     state,
     steps,
     sure_text,
     unfit,
     unresolved,
+    waiting_text,
 )
 from vozmetro.report.rows import (
     comparison_rows,
@@ -278,7 +278,7 @@ def _verdict(summary: RunSummary, decision: Decision, lang: str) -> ConsoleRende
         names = ", ".join(t(f"report.metric_{check.metric}", lang) for check in failing)
         lines.append(t("report.failing", lang, names=names))
     if decision.status == "undecided":
-        lines.append(runs_needed_text(decision.runs_needed, lang))
+        lines.append(waiting_text(decision, lang))
         candidates = ", ".join(decision.scenario_candidates)
         lines.append(t("report.candidates", lang, letters=candidates))
     lines += ["", note_text(decision.headline, lang)]
@@ -316,7 +316,7 @@ def _comparison_verdict(comparison: Comparison, lang: str) -> ConsoleRenderable:
         if decision.scenario is not None:
             words += " · " + t("report.scenario", lang, letter=decision.scenario)
         if decision.status == "undecided":
-            words += " · " + runs_needed_text(decision.runs_needed, lang)
+            words += " · " + waiting_text(decision, lang)
         failing = failing_gates(decision)
         if failing:
             names = ", ".join(t(f"report.metric_{check.metric}", lang) for check in failing)
