@@ -99,7 +99,7 @@ def own_options() -> set[str]:
 def script_options() -> set[str]:
     sources = [ROOT / "src/vozmetro/cli/guide.py", *(ROOT / "benchmarks").glob("*.py")]
     text = "".join(source.read_text(encoding="utf-8") for source in sources)
-    return set(re.findall(r'add_argument\("(--[a-z-]+)"', text))
+    return set(re.findall(r'(?:add_argument|option)\("(--[a-z-]+)"', text))
 
 
 def command_lines(name: str) -> Iterator[list[str]]:

@@ -176,7 +176,7 @@ def percentile(
         value=float(np.clip(np.quantile(ordered, p), lowest, highest)),
         low=None if low is None else float(lowest),
         high=None if high is None else float(highest),
-        n_needed=None if low is not None and high is not None else math.ceil(least * tau),
+        n_needed=None if low is not None and high is not None else least,
     )
 
 
