@@ -165,10 +165,11 @@ def new_run(
     claimed = settings.claimed_parameters
     claims = [claim_note(model, claimed) for model in target.models if claimed is not None]
     claim_notes = [Note(code=one.code, fields=dict(one.fields)) for one in claims if one]
-    busy = surroundings.load is not None and surroundings.load > 0.5 * surroundings.cores_allowed
+    # What runs now; the load average would still count what we measured a minute ago.
+    load = environment.cores_in_use()
     state = []
-    if busy:
-        fields = {"load": f"{surroundings.load:.2f}", "cores": str(surroundings.cores_allowed)}
+    if load > 0.5 * surroundings.cores_allowed:
+        fields = {"load": f"{load:.2f}", "cores": str(surroundings.cores_allowed)}
         state.append(Note(code="machine_busy", fields=fields))
     if surroundings.power == "battery":
         state.append(Note(code="on_battery"))

@@ -33,6 +33,12 @@ def cores_allowed() -> int:
     return max(1, min(allowed, math.floor(quota))) if quota else allowed
 
 
+def cores_in_use(seconds: float = 0.1) -> float:
+    """Returns how many cores all processes together used during that time, in which we wait."""
+    share: float = psutil.cpu_percent(interval=seconds) / 100
+    return share * (os.cpu_count() or 1)
+
+
 def available_ram() -> int:
     """Returns the bytes that a new process may take: free RAM, within the cgroup's limit."""
     free = int(psutil.virtual_memory().available)

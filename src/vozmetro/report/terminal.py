@@ -27,6 +27,7 @@ from vozmetro.report.formatting import (
     metric_value,
     note_text,
     pair_names,
+    pair_notes,
     partial_text,
     ratio_text,
     recommendation,
@@ -100,14 +101,10 @@ def print_comparison(console: Console, comparison: Comparison, lang: str) -> Non
     parts.append(_inset(Text(t(f"report.mode_{record.mode}", lang))))
     texts = [t("report.unfair", lang)] if record.unfair else []
     texts += [note_text(note, lang) for note in record.unfair]
-    for letter, run, decision in (
-        ("A", record.a, comparison.decision_a),
-        ("B", record.b, comparison.decision_b),
-    ):
-        if run.status != "complete":
-            parts.append(_partial(run, lang))
-        texts += [f"{letter}: {note_text(note, lang)}" for note in all_notes(run, decision)]
-    parts += _bullets(t("terminal.notes", lang), texts)
+    # The two are measured in turn: where one stopped, so did the other.
+    if record.a.status != "complete":
+        parts.append(_partial(record.a, lang))
+    parts += _bullets(t("terminal.notes", lang), texts + pair_notes(comparison, lang))
     parts.append(_comparison_verdict(comparison, lang))
     console.print(Group(*parts))
 
