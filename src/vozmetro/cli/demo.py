@@ -70,7 +70,8 @@ def _stages(folder: Path, corpus: str | None, iterations: int, lang: str) -> int
             return _stopped(run, folder, runs, [], lang)
     console.rule(" / ".join(PAIR))
     with ProgressLine(lang) as line:
-        comparison = api.compare(*PAIR, options, out=folder / "comparison", listen=line)
+        pairs = replace(options, iterations=iterations * 3 // 2)
+        comparison = api.compare(*PAIR, pairs, out=folder / "comparison", listen=line)
     print_comparison(console, comparison, lang)
     record = comparison.record
     if record.a.status != "complete":

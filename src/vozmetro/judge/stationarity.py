@@ -80,7 +80,8 @@ def stability(ms: Floats, order: Ints | None = None) -> Stability:
     drifting = np.zeros(batch, np.bool_)
     change, rho, tau = np.zeros(batch), np.zeros(batch), np.ones(batch)
     logs = np.log(ms)
-    if rounds * items >= MIN_FOR_DRIFT and rounds > 1:
+    # With fewer, a few rounds of noise would pass for a drift and cost half of the run.
+    if rounds * items >= MIN_TO_CHECK and rounds > 1:
         start, change = _settle(logs, order)
     for first in np.unique(start) if ms.size else ():
         rows = start == first
