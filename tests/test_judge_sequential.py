@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from judge_helpers import make_run
 
 from vozmetro.judge.budget import Budget
+from vozmetro.judge.decision import judge
 from vozmetro.judge.sequential import (
     Evidence,
     decided,
@@ -48,6 +49,14 @@ def test_no_overrun_passes_at_the_issues_n(p, n):
     ms = np.full((1, n, 1), 100.0)
     assert weigh(ms, 240.0, 1 - p, plain()).status(0.05)[0] == 1
     assert weigh(ms[:, 1:], 240.0, 1 - p, plain()).status(0.05)[0] == 0
+
+
+def test_dependence_does_not_hide_a_limit_far_beyond_the_range():
+    # Each value five times in a row, as a slow drift of the machine gives them.
+    ms = np.repeat([600.0, 640.0, 580.0, 620.0, 610.0, 590.0], 5)
+    assert judge(list(ms), Budget()).check("p50").status == "fail"
+    near = Budget(p50_ms=570.0, slow_ms=2000.0)
+    assert judge(list(ms), near).check("p50").status == "undecided"
 
 
 def test_e_value_is_the_issues_formula():

@@ -35,7 +35,15 @@ from scipy.special import betaln
 
 from vozmetro.judge.budget import PERCENTILES, Budget
 from vozmetro.judge.rounds import rounds_of
-from vozmetro.judge.stationarity import MIN_TO_CHECK, Bools, Floats, Ints, Stability, stability
+from vozmetro.judge.stationarity import (
+    MIN_FOR_DRIFT,
+    MIN_TO_CHECK,
+    Bools,
+    Floats,
+    Ints,
+    Stability,
+    stability,
+)
 from vozmetro.measure.records import Run
 
 FURTHEST = 1_000_000
@@ -103,7 +111,11 @@ def weigh(ms: Floats, limit: float, q0: float, how: Stability) -> Evidence:
     n_second = np.maximum((rounds - middle) * items, 1)
     held = how.drifting & ((first / n_first < q0) != (second / n_second < q0))
     share = np.where(n > 0, over / np.maximum(n, 1), q0)
-    used = n / how.tau
+    # Where the limit lies farther off than the whole range that was seen, dependence between the
+    # samples could not have hidden the other side of it: each then counts in full.
+    low, high = ms.min(axis=(1, 2), initial=np.inf), ms.max(axis=(1, 2), initial=0.0)
+    far = (n >= MIN_FOR_DRIFT) & ((low * low > limit * high) | (high * high < limit * low))
+    used = n / np.where(far, 1.0, how.tau)
     return Evidence(log_e_value(share * used, used, q0), share, used, held, q0)
 
 
