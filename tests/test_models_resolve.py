@@ -31,15 +31,25 @@ def _cache(tmp_path_factory):
 
 
 def test_the_catalogues_names():
-    assert list(catalogue()) == ["whisper-base", "whisper-tiny-en", "piper-joe", "piper-joe-graph"]
+    assert list(catalogue()) == [
+        "whisper-base",
+        "whisper-base-onnx",
+        "whisper-base-onnx-int8",
+        "whisper-base-onnx-int4",
+        "whisper-tiny-en",
+        "piper-joe",
+        "piper-joe-graph",
+        "piper-davefx",
+        "whisper-small-encoder",
+    ]
 
 
 @pytest.mark.parametrize("entry", catalogue().values(), ids=lambda entry: entry.name)
 def test_entries_are_consistent(entry):
     assert entry.path == "." or entry.path in {file.name for file in entry.files}
     assert entry.source.startswith("https://")
-    assert entry.licence in {"MIT", "CC0-1.0"}
-    for file in entry.files:
+    assert entry.licence in {"MIT", "CC0-1.0", "Apache-2.0"}
+    for file in entry.files if entry.hub is None else ():
         assert sum(part.bytes for part in file.parts) == file.bytes
         assert all(len(part.sha256) == 64 for part in (file, *file.parts))
 
@@ -345,3 +355,75 @@ def test_a_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "distribution", missing)
     with pytest.raises(MissingExtraError, match=r"pip install 'vozmetro\[demo\]'"):
         resolve("piper-joe")
+
+
+def whisper_folder(path, config):
+    path.mkdir()
+    zoo.waveform_model(path / "encoder.onnx")
+    zoo.external_data_model(path / "decoder.onnx")
+    (path / "config.json").write_text(config)
+    (path / "tokenizer.json").write_text("{}")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("config", "languages"),
+    [
+        ('{"vocab_size": 51865}', ()),
+        ('{"vocab_size": 51864}', ("en",)),
+        ('{"vocab_size": 51865, "languages": ["es", "en"]}', ("es", "en")),
+    ],
+)
+def test_a_folder_with_both_graphs_is_a_whisper_for_onnx_runtime(tmp_path, config, languages):
+    folder = whisper_folder(tmp_path / "w", config)
+    found = resolve(str(folder))
+    assert (found.task, found.engine, found.extra) == ("stt", "whisper-onnx", "stt")
+    assert found.path == folder
+    assert found.languages == languages
+    names = {path.name for path, _, _ in found.files}
+    assert {"encoder.onnx", "decoder.onnx", "config.json", "tokenizer.json"} < names
+    assert len(names) == 5  # and the decoder's external data
+    parts = [resolve(str(folder / name)).inspection for name in ("encoder.onnx", "decoder.onnx")]
+    assert found.inspection.parameters == sum(part.parameters for part in parts)
+    assert found.inspection.weight_bytes == sum(part.weight_bytes for part in parts)
+    # The program itself is in memory once.
+    shared = parts[0].overhead
+    assert found.inspection.expected_ram == sum(part.expected_ram for part in parts) - shared
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "code"),
+    [
+        ("tokenizer.json", None, "not_whisper_onnx"),
+        ("config.json", "[]", "whisper_config_invalid"),
+        ("config.json", "{", "whisper_config_invalid"),
+        ("decoder.onnx", "", "onnx_empty"),
+    ],
+)
+def test_an_incomplete_whisper_for_onnx_runtime_says_what_is_wrong(tmp_path, name, text, code):
+    folder = whisper_folder(tmp_path / "w", '{"vocab_size": 51865}')
+    if text is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text(text)
+    with pytest.raises(ModelError) as caught:
+        resolve(str(folder))
+    assert caught.value.code == code
+
+
+def test_a_tied_tensor_counts_once(tmp_path):
+    import onnx
+
+    path = zoo.waveform_model(tmp_path / "m.onnx")
+    before = resolve(str(path)).inspection
+    model = onnx.load(path)
+    largest = max(model.graph.initializer, key=lambda one: len(one.raw_data))
+    onnx.helper.set_model_props(model, {"vozmetro.tied": f"other, {largest.name}"})
+    onnx.save(model, path)
+    after = resolve(str(path)).inspection
+    elements = 1
+    for size in largest.dims:
+        elements *= size
+    assert before.parameters - after.parameters == elements
+    assert after.weight_bytes == before.weight_bytes
+    assert after.marks["vozmetro.tied"] == f"other, {largest.name}"

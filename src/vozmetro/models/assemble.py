@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from vozmetro import packages, units
 from vozmetro.errors import ModelError
-from vozmetro.models.catalogue import Entry, ModelFile, Part
+from vozmetro.models import receipt, safety
+from vozmetro.models.catalogue import Entry, HubPlace, ModelFile, Part
 
 SPARE_BYTES = 50 * units.MB
 """Left free on the cache's disk, so that joining a model never fills it."""
@@ -36,8 +37,22 @@ def model_folder(entry: Entry) -> Path:
     Raises:
         MissingExtraError: A data package is not installed.
         ModelError: `package_version`, `package_file_missing`, `package_file_damaged`,
-            `cache_full` or `cache_unwritable`.
+            `cache_full` or `cache_unwritable`; of a model on a hub `not_fetched`,
+            `fetch_incomplete` or `fetch_damaged`.
     """
+    return verified(entry)[0]
+
+
+def verified(entry: Entry) -> tuple[Path, tuple[tuple[Path, int, str], ...]]:
+    """Returns `model_folder`, and path, bytes and SHA-256 of every file of the model."""
+    if entry.hub is not None:
+        folder, source = _fetched(entry, entry.hub)
+        return folder, tuple((folder / f.name, f.bytes, f.sha256 or "") for f in source.files)
+    folder = _from_packages(entry)
+    return folder, tuple((folder / file.name, file.bytes, file.sha256) for file in entry.files)
+
+
+def _from_packages(entry: Entry) -> Path:
     if _is_whole_in_package(entry):
         found = [_verified(file.parts[0], entry.extra) for file in entry.files]
         return found[0].parent
@@ -47,6 +62,26 @@ def model_folder(entry: Entry) -> Path:
     if stale:
         _build(folder, stale, entry.extra)
     return folder
+
+
+def _fetched(entry: Entry, place: HubPlace) -> tuple[Path, receipt.Source]:
+    """Returns where a hub's model was fetched to, intact, and its record."""
+    home = cache_dir() / "hub" / place.repo.replace("/", "--")
+    for folder in sorted(home.iterdir()) if packages.is_dir(home) else ():
+        source = (receipt.read(folder) or receipt.Receipt()).find(f"hub:{place.repo}")
+        if source is None or place.revision not in (source.revision, source.commit):
+            continue
+        there = {file.name for file in source.files}
+        if not there.issuperset(file.name for file in entry.files):
+            continue
+        for file in source.files:
+            path = safety.inside(folder, file.name)
+            if not source.complete or file.sha256 is None:
+                raise ModelError("fetch_incomplete", path=path, source=entry.name)
+            if not packages.is_intact(path, file.bytes, file.sha256):
+                raise ModelError("fetch_damaged", path=path, source=entry.name)
+        return folder, source
+    raise ModelError("not_fetched", name=entry.name)
 
 
 def _is_whole_in_package(entry: Entry) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from vozmetro import packages, units
 from vozmetro.errors import InputError, ModelError
-from vozmetro.models import slim, weights
+from vozmetro.models import safety, slim, structure, weights
 from vozmetro.models.inspection import Inspection, Port, majority, onnx_ram
 
 if TYPE_CHECKING:
@@ -74,9 +74,12 @@ def check_onnx(path: Path) -> CheckedOnnx:
 
     Raises:
         ModelError: `file_missing`, `model_unreadable`, `onnx_empty`, `onnx_too_large`,
-            `onnx_truncated`, `onnx_invalid`, `onnx_no_ports`, `custom_ops`, `opset_unsupported`,
-            `external_missing`, `external_short` or `external_outside`.
+            `onnx_truncated`, `onnx_invalid`, `pickle_refused`, `zip_refused`, `lfs_pointer`,
+            `external_missing`, `external_short`, `external_outside`, `onnx_no_ports`,
+            `graph_cyclic`, `graph_duplicate`, `graph_absurd`, `custom_ops` or
+            `opset_unsupported`.
     """
+    safety.refuse_disguised(path)
     model = slim.read(path)
     try:
         return _checked(path, model)
@@ -94,6 +97,7 @@ def _checked(path: Path, model: ModelProto) -> CheckedOnnx:
     outputs = tuple(_port(value) for value in model.graph.output)
     if not inputs or not outputs:
         raise ModelError("onnx_no_ports", path=path)
+    structure.check(path, model, (*inputs, *outputs))
     _check_domains(path, model)
     opset = next((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), None)
     _check_versions(path, model.ir_version, opset)
@@ -109,10 +113,17 @@ def _inspection(
 ) -> Inspection:
     marks = {prop.key: prop.value for prop in model.metadata_props}
     by_label = _bytes(held)
+    # A second copy of a tied tensor takes room, but is no parameter.
+    tied = {name.strip() for name in marks.get("vozmetro.tied", "").split(",")}
     return Inspection(
         format="ONNX",
         precision=majority(_bytes(tensor for tensor in held if tensor.is_weight)),
-        parameters=sum(tensor.elements for tensor in held if tensor.is_weight),
+        parameters=sum(
+            tensor.elements
+            for tensor in held
+            # A quantized copy has its bits behind its name.
+            if tensor.is_weight and re.sub(r"_q\d$", "", tensor.name) not in tied
+        ),
         bytes_by_dtype=by_label,
         weight_bytes=sum(by_label.values()),
         expected_ram=onnx_ram(
@@ -124,6 +135,7 @@ def _inspection(
         weights="dummy" if marks.get("weights") == "dummy" else "real",
         inputs=inputs,
         outputs=outputs,
+        marks=marks,
     )
 
 

@@ -10,7 +10,7 @@ INT4, and CTranslate2's other dtypes follow its FP16: what is stored, plus an in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vozmetro import units
@@ -65,6 +65,7 @@ class Inspection:
         weights: `dummy` where the file's metadata says that its weights are random.
         inputs: As declared; empty for CTranslate2.
         outputs: As declared; empty for CTranslate2.
+        marks: What the file's metadata says, by key (`vozmetro.task`, `vozmetro.seed`...).
         english_only: Whether a Whisper vocabulary has no languages; None where it does not apply.
     """
 
@@ -79,6 +80,7 @@ class Inspection:
     weights: Literal["real", "dummy"] = "real"
     inputs: tuple[Port, ...] = ()
     outputs: tuple[Port, ...] = ()
+    marks: Mapping[str, str] = field(default_factory=dict)
     english_only: bool | None = None
 
     @property

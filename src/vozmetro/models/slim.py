@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vozmetro import packages
 from vozmetro.errors import ModelError
@@ -33,8 +33,16 @@ _PAYLOAD = frozenset({4, 5, 6, 7, 9, 10, 11})
 _MODEL_FIELDS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26})
 KEEP = 1024
 """Payloads up to this many bytes stay: shapes and scalars are worth reading."""
+HERE = "vozmetro.here"
+"""Key in a tensor's `external_data` of a payload left out by `read(located=True)`: its offset and
+length in the `.onnx` itself, in bytes, as `OFFSET:LENGTH`."""
+_EXTERNAL_DATA = 13
+_AS_STORED = frozenset({4, 9, 10})
+"""Payloads whose bytes are the values as they lie in memory: float_data, raw_data, double_data."""
 MAX_DEPTH = 100
 """Nesting of messages beyond which a file is not a model but an attack on the reader."""
+MOST_FIELDS, MOST_STRUCTURE = 3_000_000, 512 << 20
+"""Fields walked and bytes kept of one file: beyond, parsing takes minutes and gigabytes."""
 PROTOBUF_LIMIT = 2**31 - 1
 """Largest file, in bytes, that protobuf and so ONNX Runtime parse."""
 
@@ -43,16 +51,25 @@ class _MalformedError(Exception):
     """Not protobuf as ONNX writes it."""
 
 
+class _AbsurdError(Exception):
+    """More structure than any model has."""
+
+
 class _TruncatedError(Exception):
     """A field of a model announces more bytes than there are."""
 
 
-def read(path: Path) -> ModelProto:
+def read(path: Path, *, located: bool = False) -> ModelProto:
     """Returns the model with payloads above `KEEP` bytes left out.
+
+    Args:
+        path: The `.onnx`.
+        located: Whether to say in each tensor where its payload lies (`HERE`), for who reads the
+            values one by one. Payloads that are not stored as in memory then stay.
 
     Raises:
         ModelError: `file_missing`, `model_unreadable`, `onnx_empty`, `onnx_too_large`,
-            `onnx_truncated` or `onnx_invalid`.
+            `onnx_truncated`, `onnx_invalid` or `graph_absurd`.
     """
     if not packages.is_file(path):
         raise ModelError("file_missing", path=path)
@@ -63,11 +80,14 @@ def read(path: Path) -> ModelProto:
         raise ModelError("onnx_too_large", path=path)
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            structure = bytes(_slim(data, 0, size, "Model", 0))
+            walk = _Walk(located)
+            structure = bytes(_slim(data, (0, size), "Model", 0, walk))
     except _TruncatedError as error:
         raise ModelError("onnx_truncated", path=path) from error
     except _MalformedError as error:
         raise ModelError("onnx_invalid", path=path) from error
+    except _AbsurdError as error:
+        raise ModelError("graph_absurd", path=path, name="protobuf") from error
     except OSError as error:
         detail = error.strerror or error
         raise ModelError("model_unreadable", path=path, detail=detail) from error
@@ -83,9 +103,38 @@ def _parse(structure: bytes, path: Path) -> ModelProto:
         model.ParseFromString(structure)
     except DecodeError as error:
         raise ModelError("onnx_invalid", path=path) from error
-    if not model.HasField("graph"):
+    if not model.HasField("graph") or not _is_readable(model):
         raise ModelError("onnx_invalid", path=path)
     return model
+
+
+def _is_readable(model: ModelProto) -> bool:
+    """Returns whether every name is text; protobuf gives what is no UTF-8 as bytes."""
+    waiting: list[Any] = [model]
+    while waiting:
+        message = waiting.pop()
+        if hasattr(message, "op_type"):  # a node: of these there may be 100 000
+            texts = [message.op_type, message.name, message.domain, message.overload]
+            texts += [*message.input, *message.output, message.doc_string]
+            waiting += message.metadata_props
+            for attribute in message.attribute:
+                texts += [attribute.name, attribute.doc_string, attribute.ref_attr_name]
+                waiting += attribute.graphs
+                waiting += attribute.tensors
+                for field in ("g", "t", "sparse_tensor"):
+                    if attribute.HasField(field):
+                        waiting.append(getattr(attribute, field))
+        else:
+            texts = []
+            for field, value in message.ListFields():
+                values = value if hasattr(value, "extend") else [value]
+                if field.type == field.TYPE_STRING:
+                    texts += values
+                elif field.type == field.TYPE_MESSAGE:
+                    waiting += values
+        if any(isinstance(text, bytes) for text in texts):
+            return False
+    return True
 
 
 def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
@@ -111,11 +160,37 @@ def _encoded(value: int) -> bytes:
     return bytes(out)
 
 
-def _slim(data: mmap.mmap, at: int, end: int, kind: str, depth: int) -> bytearray:
+def _reference(offset: int, length: int) -> bytes:
+    """Returns the field of a TensorProto that says where its payload lies."""
+    pair = bytearray()
+    for number, text in ((1, HERE), (2, f"{offset}:{length}")):
+        pair += _encoded(number << 3 | 2) + _encoded(len(text)) + text.encode()
+    return _encoded(_EXTERNAL_DATA << 3 | 2) + _encoded(len(pair)) + pair
+
+
+class _Walk:
+    """What a walk may still take, and whether it says where payloads lie."""
+
+    def __init__(self, located: bool) -> None:
+        self.located = located
+        self.payloads = _AS_STORED if located else _PAYLOAD
+        self._fields = MOST_FIELDS
+        self._bytes = MOST_STRUCTURE
+
+    def take(self, kept: int) -> None:
+        """Counts a field, and the bytes of it that stay."""
+        self._fields -= 1
+        self._bytes -= 0 if self.located else kept
+        if self._fields < 0 or self._bytes < 0:
+            raise _AbsurdError
+
+
+def _slim(data: mmap.mmap, span: tuple[int, int], kind: str, depth: int, walk: _Walk) -> bytearray:
     """Returns the message of this kind between two offsets without its tensors' payloads."""
     if depth > MAX_DEPTH:
         raise _MalformedError
     children = _CHILDREN[kind]
+    at, end = span
     out = bytearray()
     while at < end:
         start = at
@@ -125,12 +200,16 @@ def _slim(data: mmap.mmap, at: int, end: int, kind: str, depth: int) -> bytearra
             raise _MalformedError
         at, body = _skip(data, at, end, wire)
         large = wire == 2 and at - body > KEEP
-        if large and kind == "Tensor" and number in _PAYLOAD:
+        if large and kind == "Tensor" and number in walk.payloads:
+            walk.take(0)
+            out += _reference(body, at - body) if walk.located else b""
             continue
         if large and number in children:
-            inner = _slim(data, body, at, children[number], depth + 1)
+            walk.take(0)
+            inner = _slim(data, (body, at), children[number], depth + 1, walk)
             out += _encoded(tag) + _encoded(len(inner)) + inner
         else:
+            walk.take(at - start)
             out += data[start:at]
     return out
 

@@ -119,15 +119,16 @@ def graphs(model: ModelProto) -> Iterator[GraphProto]:
     roots = [function.node for function in model.functions]
     for function_nodes in roots:
         for node in function_nodes:
-            waiting.extend(_subgraphs(node))
+            waiting.extend(subgraphs(node))
     while waiting:
         graph = waiting.pop()
         yield graph
         for node in graph.node:
-            waiting.extend(_subgraphs(node))
+            waiting.extend(subgraphs(node))
 
 
-def _subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
+    """Yields a node's own branches or body, not those inside them."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g

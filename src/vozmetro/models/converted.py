@@ -1,0 +1,102 @@
+"""Catalogue models that are made here, on first use, from another one's weights; then kept.
+
+Nothing is fetched for them: the weights are those of a data package, written as ONNX graphs into
+the cache, with a record of every file's SHA-256 that is checked at every load.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from vozmetro import packages
+from vozmetro.errors import ModelError
+from vozmetro.models import assemble, fetched, receipt
+from vozmetro.models.catalogue import Entry
+from vozmetro.models.receipt import FetchedFile, Receipt, Source
+
+_COPIED = ("config.json", "tokenizer.json")
+
+
+def converted_folder(entry: Entry, base: Entry) -> Path:
+    """Returns the folder of a converted model, intact; it is written where it is not.
+
+    Args:
+        entry: What is asked for; `entry.precision` says how its weights are stored.
+        base: The CTranslate2 Whisper whose weights it has.
+
+    Raises:
+        MissingExtraError: The data package is not installed.
+        ModelError: A package's file is damaged, `cache_full` or `cache_unwritable`.
+    """
+    name = f"{entry.name}-{base.files[0].sha256[:12]}-{_writer()[:12]}"
+    folder = assemble.cache_dir() / "models" / name
+    if not _is_intact(folder):
+        _build(entry, assemble.model_folder(base), folder)
+    return folder
+
+
+@cache
+def _writer() -> str:
+    """SHA-256 of the code that writes graphs: another writer's files are not taken for its own."""
+    digest = hashlib.sha256()
+    for part in ("convert", "quantize"):
+        for file in sorted(resources.files(f"{__package__}.{part}").iterdir(), key=str):
+            if file.name.endswith(".py"):
+                digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _is_intact(folder: Path) -> bool:
+    try:
+        record = receipt.read(folder)
+    except ModelError:
+        return False
+    if record is None:
+        return False
+    files = [file for source in record.sources for file in source.files]
+    return bool(files) and all(fetched.is_intact(folder, file) for file in files)
+
+
+def _build(entry: Entry, source: Path, folder: Path) -> None:
+    """Writes the model beside its place and moves it there whole."""
+    from vozmetro.models.convert.builder import Scheme
+    from vozmetro.models.convert.ctranslate2_source import CTranslate2Source
+    from vozmetro.models.convert.whisper import write_whisper
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Full precision from 16 bits: twice the source, and a little for the graphs.
+        fetched.check_space(folder.parent, 3 * (source / "model.bin").stat().st_size)
+        scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        try:
+            marks = {"vozmetro.source": f"package:{entry.converted_from}"}
+            write_whisper(CTranslate2Source(source), {}, scratch, Scheme(entry.precision), marks)
+            for name in _COPIED:
+                shutil.copyfile(source / name, scratch / name)
+            receipt.write(scratch, _record(entry, scratch))
+            shutil.rmtree(folder, ignore_errors=True)
+            scratch.rename(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        detail = error.strerror or error
+        raise ModelError("cache_unwritable", path=folder, detail=detail) from error
+
+
+def _record(entry: Entry, folder: Path) -> Receipt:
+    files = tuple(
+        FetchedFile(name=file.name, bytes=file.stat().st_size, sha256=packages.sha256(file))
+        for file in sorted(folder.iterdir())
+    )
+    source = Source(
+        source=f"package:{entry.converted_from}",
+        fetched_at=fetched.now(),
+        complete=True,
+        files=files,
+    )
+    return Receipt(sources=(source,))
