@@ -104,10 +104,25 @@ def _mel_filters(bands: int, fft: int, rate: int) -> NDArray[np.float64]:
     return np.asarray(triangles * (2.0 / (hertz[2:] - hertz[:-2]))[:, None])
 
 
+@cache
+def _mel_sums(
+    bands: int, fft: int, rate: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.intp]]:
+    """The same filters without their zeros: bins, their weights, and where each band begins."""
+    filters = _mel_filters(bands, fft, rate)
+    # Of 128 bands, the narrowest hold no bin: they are given one, with its weight of 0.
+    used = [np.flatnonzero(row) if row.any() else np.array([0]) for row in filters]
+    weights = np.concatenate([row[bins] for row, bins in zip(filters, used, strict=True)])
+    starts = np.cumsum([0, *(len(bins) for bins in used[:-1])])
+    return np.concatenate(used), weights.astype(np.float32), starts
+
+
 def log_mel(waveform: Waveform, bands: int = 80) -> Samples:
     """Returns log-mel frames as Whisper defines them (Radford et al. 2022).
 
-    25 ms Hann window, 10 ms hop, log10 floored at 8 below the maximum, scaled by (x + 4) / 4.
+    25 ms Hann window, 10 ms hop, log10 floored at 8 below the maximum, scaled by (x + 4) / 4. In
+    float32, and without a matrix product, for which numpy would start threads that no option of
+    vozmetro limits and that fight with those of the model.
 
     Args:
         waveform: Any length, at 16 kHz.
@@ -117,10 +132,12 @@ def log_mel(waveform: Waveform, bands: int = 80) -> Samples:
         Shape [bands, T // 160], float32.
     """
     fft = 400
-    padded = np.pad(waveform.samples.astype(np.float64), fft // 2, mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, fft)[::MEL_HOP]
-    hann = np.hanning(fft + 1)[:-1]
-    power = np.abs(np.fft.rfft(windows * hann, axis=1)[:-1]) ** 2
-    mel = np.log10(np.maximum(_mel_filters(bands, fft, waveform.rate) @ power.T, 1e-10))
+    padded = np.pad(waveform.samples.astype(np.float32, copy=False), fft // 2, mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, fft)[::MEL_HOP][:-1]
+    spectrum = np.fft.rfft(windows * np.hanning(fft + 1)[:-1].astype(np.float32), axis=1)
+    power = np.ascontiguousarray((spectrum.real**2 + spectrum.imag**2).T)
+    bins, weights, starts = _mel_sums(bands, fft, waveform.rate)
+    mel = np.add.reduceat(power[bins] * weights[:, None], starts, axis=0)
+    mel = np.log10(np.maximum(mel, np.float32(1e-10)))
     mel = np.maximum(mel, mel.max(initial=-10.0) - 8.0)
     return np.asarray((mel + 4.0) / 4.0, dtype=np.float32)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from vozmetro.audio import Samples, Waveform
@@ -53,7 +54,28 @@ class Synthesizer(Protocol):
         """Yields audio (float32 mono in [-1, 1] at `sample_rate` Hz) as soon as it is made."""
 
 
-Loaded = Graph | Transcriber | Synthesizer
+class LanguageModel(Protocol):
+    """Tokens to the next token, with a cache of keys and values.
+
+    Attributes:
+        vocabulary: Number of tokens that it knows.
+        cache_bytes: Bytes of the keys and values of the tokens seen since the last `prefill`.
+    """
+
+    vocabulary: int
+
+    @property
+    def cache_bytes(self) -> int:
+        """See the class."""
+
+    def prefill(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Starts anew on `ids` [T]; returns the logits [vocabulary] after the last one."""
+
+    def decode(self, token: int) -> NDArray[np.float32]:
+        """Appends one token; returns the logits [vocabulary] after it."""
+
+
+Loaded = Graph | Transcriber | Synthesizer | LanguageModel
 
 
 @dataclass(frozen=True)
@@ -77,12 +99,13 @@ class Engine:
 
     Attributes:
         name: Registry name.
-        task: `graph`, `stt` or `tts`: which protocol `load` returns.
+        task: `graph`, `stt`, `tts` or `lm`: which protocol `load` returns.
         extra: The extra of vozmetro that installs it; empty if the core does.
         package: Distribution whose version is recorded.
         modules: Modules that must import before `load` (timed apart from loading).
         load: Builds the engine object.
         defaults: Options in force unless overridden; recorded.
+        fixed: Those of them that say how the engine works and cannot be changed.
     """
 
     name: str
@@ -92,3 +115,4 @@ class Engine:
     modules: tuple[str, ...]
     load: Callable[[LoadRequest], Loaded]
     defaults: Mapping[str, str] = field(default_factory=dict)
+    fixed: frozenset[str] = frozenset()

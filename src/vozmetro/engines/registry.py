@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import entry_points, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 
 from vozmetro.engines.base import Engine
 from vozmetro.errors import InputError, MissingExtraError
@@ -44,4 +44,9 @@ def import_modules(engine: Engine) -> None:
 
 def label(engine: Engine) -> str:
     """Returns the engine with its package's version, e.g. `faster-whisper 1.2.1`."""
-    return f"{engine.package} {version(engine.package)}"
+    try:
+        return f"{engine.package} {version(engine.package)}"
+    except PackageNotFoundError:
+        # ONNX Runtime for GPUs comes as another distribution with the same module.
+        known = importlib.import_module(engine.modules[0]).__version__
+        return f"{engine.package} {known}"
