@@ -1,0 +1,1 @@
+"""Fewer bits per weight: the arithmetic, and its use on whole ONNX files."""
