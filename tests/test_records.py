@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 from run_factory import make_run
 
 from vozmetro.errors import InputError, OutputError
-from vozmetro.measure import storage
+from vozmetro.judge.comparison import compare_record
+from vozmetro.judge.depth_report import depth_report
+from vozmetro.judge.language import language_summary
+from vozmetro.measure import depth_records, records, storage
+from vozmetro.measure.depth_records import DepthStudy
+from vozmetro.measure.records import SCHEMA_VERSION, Run
 
 
 def test_saved_and_loaded_run_is_equal(tmp_path: Path) -> None:
@@ -28,7 +34,9 @@ def test_damaged_file_names_what_is_wrong(tmp_path: Path) -> None:
     cases = {
         text[: len(text) // 2]: "run_unreadable",
         "[]": "run_unreadable",
-        text.replace('"schema_version": 1', '"schema_version": 99'): "run_newer",
+        text.replace('"schema_version": 2', '"schema_version": 99'): "run_newer",
+        text.replace('"schema_version": 2', '"schema_version": 0'): "run_unreadable",
+        text.replace('"type": "run"', '"type": []'): "run_unreadable",
         text.replace('"status"', '"stat"', 1): "run_unreadable",
     }
     for damaged, code in cases.items():
@@ -76,3 +84,53 @@ def test_an_unwritable_folder_is_found_before_measuring(tmp_path: Path) -> None:
     assert caught.value.code == "unwritable"
     storage.check_writable(tmp_path / "runs")
     assert os.listdir(tmp_path / "runs") == []
+
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.mark.parametrize("name", ["run-v1.json", "comparison-v1.json"])
+def test_files_of_the_first_schema_are_read_as_those_of_the_present(name: str) -> None:
+    assert json.loads((DATA / name).read_text())["schema_version"] == 1
+    record = storage.load(DATA / name)
+    assert record.schema_version == SCHEMA_VERSION
+    assert not isinstance(record, DepthStudy)
+    for run in [record] if isinstance(record, Run) else [record.a, record.b]:
+        assert run.schema_version == SCHEMA_VERSION
+        assert run.subject.device == "cpu"
+        assert {sample.probe_gbs for sample in run.samples} == {None}
+
+
+@pytest.mark.parametrize("name", ["run-v2.json", "comparison-v2.json", "depths-v2.json"])
+def test_recorded_files_of_the_second_schema_are_read_for_ever(name: str, tmp_path: Path) -> None:
+    record = storage.load(DATA / name)
+    storage.save(record, tmp_path / "again.json")
+    assert storage.load(tmp_path / "again.json") == record
+    if isinstance(record, DepthStudy):
+        report = depth_report(record)
+        assert report.depths == (1, 2, 4)
+        assert report.extrapolated
+    elif isinstance(record, Run):
+        found = language_summary(record)
+        assert found is not None
+        assert [prompt.tokens for prompt in found.prompts] == [4, 8]
+    else:
+        assert compare_record(record).pairs == 16
+
+
+RECORDS = [
+    one
+    for one in vars(depth_records).values()
+    if isinstance(one, type)
+    and issubclass(one, records.Record)
+    and one.__module__ == depth_records.__name__
+]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
+def test_every_field_of_a_study_is_described(record: type[records.Record]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "run-schema.md").read_text(encoding="utf-8")
+    found = re.search(rf"^## {record.__name__}\n(.*?)(?=^## |\Z)", page, re.M | re.S)
+    assert found is not None
+    described = re.findall(r"^\| `([^`]+)` \|", found[1], re.MULTILINE)
+    assert sorted(described) == sorted(record.model_fields)

@@ -99,8 +99,8 @@ def test_comparison_has_the_guides_header_rules_and_rows() -> None:
     lines = compared(make_comparison()).splitlines()
     header = "Métrica                   Modelo A             Modelo B             Diferencia"
     assert lines[:5] == ["📊 TABLA COMPARATIVA", "=" * 80, "", header, "-" * 80]
-    labels = [line[:26].rstrip() for line in lines[5:14]]
-    assert labels[:7] == [
+    labels = [line[:26].rstrip() for line in lines[5:15]]
+    assert labels == [
         "Modelo",
         "Carga (s)",
         "Warmup (s)",
@@ -108,8 +108,11 @@ def test_comparison_has_the_guides_header_rules_and_rows() -> None:
         "Latencia P99 (ms)",
         "Cumple <240ms",
         "Throughput (inf/s)",
+        "RAM pico (GB)",
+        "WER",
+        "Razón A/B, IC",
     ]
-    assert lines[14:18] == ["", "=" * 80, "", "🎯 VEREDICTO:"]
+    assert lines[15:19] == ["", "=" * 80, "", "🎯 VEREDICTO:"]
 
 
 def test_comparison_arrows_and_verdicts() -> None:

@@ -82,8 +82,8 @@ def test_latency_table_has_the_templates_rows_and_intervals() -> None:
 
 
 def test_comparison_table_does_not_invent_quality() -> None:
-    run = make_run("a", median_ms=120)
-    text = page(run, comparisons=(make_comparison(run, make_run("b", median_ms=360)),))
+    run = make_run("a", "graph", median_ms=120)
+    text = page(run, comparisons=(make_comparison(run, make_run("b", "graph", median_ms=360)),))
     assert "| Métrica | a | b | Mejora |" in text
     assert re.search(r"\| Latencia P50 \| 1\d\d\.\dms \| 3\d\d\.\dms \| -6\d% \|", text)
     assert "| RAM | 0.8GB | 0.8GB | +0% |" in text
@@ -129,6 +129,17 @@ def test_options_of_scenario_c_are_lettered_as_in_the_guide() -> None:
     assert "\nA) Aceptar latencia 240-500ms si calidad justifica  \nB) Usar m como" in section
     assert "\n- ¿Es aceptable" in section
     assert "Timeline: Decisión subjetiva basada en UX testing" in section
+
+
+def test_word_errors_stand_beside_the_latency() -> None:
+    run = make_run("a", "stt")
+    said = [item.text for item in run.items]
+    heard = [run.items[0].model_copy(update={"output": said[0] + " ya"}), *run.items[1:]]
+    words = sum(len(text.split()) for text in said)
+    text = page(run.model_copy(update={"items": heard}), "en")
+    assert f"errors in {words} words" in text
+    dummy = run.subject.model_copy(update={"weights": "dummy"})
+    assert "errors in" not in page(run.model_copy(update={"subject": dummy}), "en")
 
 
 def test_decision_section_has_justification_and_numbered_steps() -> None:
@@ -309,3 +320,13 @@ def test_every_key_that_the_code_names_is_in_both_catalogues() -> None:
     assert len(named) > 100
     for lang in ("es", "en"):
         assert named <= set(catalogue(lang)), named - set(catalogue(lang))
+
+
+def test_no_scenario_and_only_p50_failing_names_it() -> None:
+    # The samples leave two scenarios open and fail in both of them.
+    run = make_run(median_ms=500)
+    decision = dataclasses.replace(judge(run), status="fail", scenario=None)
+    found = checklist(run, judged(run).summary, decision, [])
+    box = next(one for one in found if one.key == "decision")
+    assert box.ticked
+    assert box.reason.fields == {"names": "p50"}

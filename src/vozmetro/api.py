@@ -12,6 +12,7 @@ from vozmetro.judge.comparison import Comparison, compare_record
 from vozmetro.judge.noise import noise_record
 from vozmetro.judge.sequential import decided, first_look, next_look
 from vozmetro.measure import environment, noise
+from vozmetro.measure.depth_records import AnyRecord, DepthStudy
 from vozmetro.measure.live import HANG_S, LiveSubject
 from vozmetro.measure.process import WorkerProcess
 from vozmetro.measure.records import (
@@ -22,7 +23,13 @@ from vozmetro.measure.records import (
     Status,
 )
 from vozmetro.measure.schedule import Listener, Outcome, Progress, Schedule
-from vozmetro.measure.storage import load, save
+from vozmetro.measure.storage import (
+    COMPARISON_FILE,
+    RECORD_FILES,
+    RUN_FILE,
+    load,
+    save,
+)
 from vozmetro.measure.subject import Target, resolve_subject
 from vozmetro.measure.workload import WorkItem
 from vozmetro.planning import (
@@ -37,7 +44,6 @@ from vozmetro.planning import (
     work_for,
 )
 
-RUN_FILE, COMPARISON_FILE = "run.json", "comparison.json"
 QUICK_NOISE_PAIRS, NOISE_PAIRS = 100, 1000
 
 
@@ -68,7 +74,7 @@ def bench(
     # The worker comes up while the model is verified here.
     listen(Progress("verifying", subject))
     with WorkerProcess() as worker:
-        target = resolve_subject(subject)
+        target = resolve_subject(subject, device=settings.device)
         work, notes = work_for(settings, [target])
         check_fits([target])
         # Up and asleep, or the noise check would measure its start.
@@ -76,13 +82,13 @@ def bench(
         surroundings = read_environment(QUICK_NOISE_PAIRS, settings.threads)
         run = new_run(settings, target, work, surroundings, notes)
         live = LiveSubject(target, work, run, worker=worker)
-        return _bench(live, run, _saver(out, RUN_FILE), listen)
+        return _bench(live, run, saver(out, RUN_FILE), listen)
 
 
 def _bench(
     live: LiveSubject,
     run: Run,
-    write: Callable[[Run | ComparisonRecord], None],
+    write: Callable[[AnyRecord], None],
     listen: Listener,
 ) -> Run:
     budget = Budget.from_mapping(run.settings.budget)
@@ -95,7 +101,7 @@ def _bench(
     )
     outcome = schedule.run()
     result = live.run(outcome.status, outcome.failure)
-    _write_last(result, outcome, write)
+    write_last(result, outcome, write)
     return result
 
 
@@ -125,7 +131,7 @@ def compare(
     check_vacant(out)
     settings = [chosen.settings(a), chosen.settings(b)]
     listen(Progress("verifying", f"{a}, {b}"))
-    targets = [resolve_subject(a), resolve_subject(b)]
+    targets = [resolve_subject(name, device=chosen.device) for name in (a, b)]
     reasons = unfairness(*targets)
     if reasons and not unfair:
         raise InputError(reasons[0].code, **reasons[0].fields)
@@ -144,14 +150,14 @@ def compare(
         a=runs[0],
         b=runs[1],
     )
-    return _compare(targets, work, record, _saver(out, COMPARISON_FILE), listen)
+    return _compare(targets, work, record, saver(out, COMPARISON_FILE), listen)
 
 
 def _compare(
     targets: Sequence[Target],
     work: list[WorkItem],
     record: ComparisonRecord,
-    write: Callable[[Run | ComparisonRecord], None],
+    write: Callable[[AnyRecord], None],
     listen: Listener,
 ) -> Comparison:
     interleaved = record.mode == "interleaved"
@@ -177,14 +183,14 @@ def _compare(
     outcome: Outcome = schedule.run()
     _keep_pairs(lives)
     result = now(outcome.status, outcome.failure)
-    _write_last(result, outcome, write)
+    write_last(result, outcome, write)
     return compare_record(result, budget)
 
 
-def _write_last(
-    result: Run | ComparisonRecord,
+def write_last(
+    result: AnyRecord,
     outcome: Outcome,
-    write: Callable[[Run | ComparisonRecord], None],
+    write: Callable[[AnyRecord], None],
 ) -> None:
     """Saves the end of a measurement; one that ended because it could not be saved is returned."""
     try:
@@ -201,29 +207,35 @@ def _keep_pairs(lives: Sequence[LiveSubject]) -> None:
         live.truncate(common)
 
 
-def resume(path: Path, *, listen: Listener = lambda _: None) -> Run | Comparison:
-    """Goes on with a saved run or comparison where it stopped, and saves it in place.
+def resume(path: Path, *, listen: Listener = lambda _: None) -> Run | Comparison | DepthStudy:
+    """Goes on with a saved measurement where it stopped, and saves it in place.
 
     Raises:
         InputError: `resume_changed` where model, corpus or machine are not the same any more.
     """
     record = load(path)
     folder = path if path.is_dir() else path.parent
+    if isinstance(record, DepthStudy):
+        from vozmetro import studies
+
+        return studies.resume(record, folder, listen=listen)
     if isinstance(record, ComparisonRecord):
         targets = [
-            resolve_subject(run.settings.subject, run.subject.name) for run in (record.a, record.b)
+            resolve_subject(run.settings.subject, run.subject.name, run.settings.device)
+            for run in (record.a, record.b)
         ]
         work, _ = work_for(record.a.settings, targets)
         for run, target in zip((record.a, record.b), targets, strict=True):
             check_same(run, target, work)
         marked = {name: resumed(getattr(record, name)) for name in ("a", "b")}
         record = record.model_copy(update=marked)
-        return _compare(targets, work, record, _saver(folder, COMPARISON_FILE), listen)
-    target = resolve_subject(record.settings.subject, record.subject.name)
+        return _compare(targets, work, record, saver(folder, COMPARISON_FILE), listen)
+    settings = record.settings
+    target = resolve_subject(settings.subject, record.subject.name, settings.device)
     work, _ = work_for(record.settings, [target])
     check_same(record, target, work)
     run = resumed(record)
-    return _bench(LiveSubject(target, work, run), run, _saver(folder, RUN_FILE), listen)
+    return _bench(LiveSubject(target, work, run), run, saver(folder, RUN_FILE), listen)
 
 
 def read_environment(noise_pairs: int = NOISE_PAIRS, threads: int | None = None) -> Environment:
@@ -259,11 +271,12 @@ def check_vacant(out: Path | None) -> None:
     Raises:
         InputError: `out_taken`.
     """
-    if out is not None and any((out / name).exists() for name in (RUN_FILE, COMPARISON_FILE)):
+    if out is not None and any((out / name).exists() for name in RECORD_FILES):
         raise InputError("out_taken", path=out)
 
 
-def _saver(out: Path | None, name: str) -> Callable[[Run | ComparisonRecord], None]:
+def saver(out: Path | None, name: str) -> Callable[[AnyRecord], None]:
+    """Returns what writes a record into a folder; it does nothing without one."""
     if out is None:
         return lambda record: None
     return lambda record: save(record, out / name)

@@ -13,12 +13,21 @@ from typing import Literal
 from vozmetro.errors import InputError
 from vozmetro.judge.budget import Budget
 from vozmetro.measure import environment
-from vozmetro.measure.records import Environment, Note, Run, Settings
+from vozmetro.measure.records import Device, Environment, Note, Run, Settings
 from vozmetro.measure.subject import CASCADE, Target
-from vozmetro.measure.workload import AUDIO_SECONDS, WorkItem, from_corpus, from_lengths
+from vozmetro.measure.workload import (
+    AUDIO_SECONDS,
+    MOST_TOKENS,
+    NEW_TOKENS,
+    PROMPT_TOKENS,
+    WorkItem,
+    from_corpus,
+    from_lengths,
+    from_prompts,
+)
 from vozmetro.models.checks import check_fits as check_model_fits
 from vozmetro.models.checks import claim_note
-from vozmetro.models.resolve import PIPER_PREFIX
+from vozmetro.models.resolve import PIPER_PREFIX, split_options
 from vozmetro.speech.corpus import DEFAULT_CORPUS, load_corpus
 
 _MAX_ITERATIONS = 1_000_000
@@ -42,6 +51,11 @@ class Options:
         claimed_parameters: Parameters that the model is said to hold.
         seed: Seeds orders and synthetic input.
         command: Command line for the report.
+        device: Where to run: `cpu` or `cuda`. A subject's own option `provider` goes before it.
+        prompt_tokens: Lengths of the prompts for a language model; empty for the default ones.
+        new_tokens: Tokens that a language model gives for each prompt, the first one included.
+        layers: Depths of a study of depths; empty for automatic ones.
+        check_full: Whether a study of depths measures the full depth too.
     """
 
     iterations: int = 20
@@ -57,12 +71,17 @@ class Options:
     claimed_parameters: float | None = None
     seed: int = 0
     command: Sequence[str] = ()
+    device: Device = "cpu"
+    prompt_tokens: Sequence[int] = ()
+    new_tokens: int | None = None
+    layers: Sequence[int] = ()
+    check_full: bool = False
 
     def settings(self, subject: str) -> Settings:
         """Returns the record of these options for one subject.
 
         Raises:
-            InputError: `iterations_range`, `threads_range` or `max_time_range`.
+            InputError: `iterations_range`, `threads_range`, `max_time_range` or `tokens_range`.
         """
         if not 1 <= self.iterations <= _MAX_ITERATIONS:
             raise InputError("iterations_range", given=self.iterations, most=_MAX_ITERATIONS)
@@ -71,6 +90,9 @@ class Options:
             raise InputError("threads_range", given=threads)
         if not self.max_time_s > 0:
             raise InputError("max_time_range", given=self.max_time_s)
+        for tokens in (*self.prompt_tokens, self.new_tokens or 1):
+            if not 1 <= tokens <= MOST_TOKENS:
+                raise InputError("tokens_range", given=tokens, most=MOST_TOKENS)
         return Settings(
             subject=_from_anywhere(subject),
             iterations=self.iterations,
@@ -86,6 +108,11 @@ class Options:
             budget=self.budget.to_mapping(),
             claimed_parameters=self.claimed_parameters,
             command=list(self.command),
+            device=self.device,
+            prompt_tokens=list(self.prompt_tokens),
+            new_tokens=self.new_tokens or 0,
+            layers=list(self.layers),
+            check_full=self.check_full,
         )
 
 
@@ -93,20 +120,35 @@ def _from_anywhere(words: str) -> str:
     """The same words with the paths in them absolute, so that a resume finds them from any folder.
 
     Args:
-        words: A path, a name, `piper:` and a path, or two of them joined by `+`.
+        words: A path, a name, `piper:` and a path, with engine options or without, or two of them
+            joined by `+`.
     """
     if Path(words).exists():
         return str(Path(words).resolve())
     if CASCADE in words:
         return CASCADE.join(_from_anywhere(part.strip()) for part in words.split(CASCADE))
+    bare, options = split_options(words)
+    if options:
+        return _from_anywhere(bare) + words[len(bare) :]
     if words.startswith(PIPER_PREFIX):
         return PIPER_PREFIX + _from_anywhere(words.removeprefix(PIPER_PREFIX))
     return words
 
 
 def work_for(settings: Settings, targets: Sequence[Target]) -> tuple[list[WorkItem], list[Note]]:
-    """Items for all the targets, and notes on what was left out."""
+    """Items for all the targets, and notes on what was left out.
+
+    Raises:
+        InputError: Options that do not go with the subjects, or a corpus without their languages.
+    """
     kind = targets[0].kind
+    kinds = {target.kind for target in targets}
+    if "lm" in kinds:
+        if len(kinds) > 1:
+            raise InputError("lm_alone", a=targets[0].kind, b=targets[1].kind)
+        return _prompts(settings), []
+    if settings.prompt_tokens or settings.new_tokens:
+        raise InputError("prompts_only", kind=kind)
     if kind == "tts" and settings.audio_seconds:
         raise InputError("audio_seconds_tts")
     notes: list[Note] = []
@@ -139,6 +181,18 @@ def work_for(settings: Settings, targets: Sequence[Target]) -> tuple[list[WorkIt
     return from_corpus(utterances, settings.seed), notes
 
 
+def _prompts(settings: Settings) -> list[WorkItem]:
+    """Prompts for language models.
+
+    Raises:
+        InputError: `tokens_only` where something was asked for that only speech has.
+    """
+    if settings.corpus or settings.audio_seconds or settings.shapes:
+        raise InputError("tokens_only")
+    lengths = settings.prompt_tokens or PROMPT_TOKENS
+    return from_prompts(lengths, settings.new_tokens or NEW_TOKENS, settings.seed)
+
+
 def new_id(name: str) -> str:
     """A name for the run's folder: time, subject, and a few random letters."""
     stem = "".join(c if c.isalnum() or c in "._-+" else "-" for c in Path(name).name)
@@ -165,14 +219,6 @@ def new_run(
     claimed = settings.claimed_parameters
     claims = [claim_note(model, claimed) for model in target.models if claimed is not None]
     claim_notes = [Note(code=one.code, fields=dict(one.fields)) for one in claims if one]
-    # What runs now; the load average would still count what we measured a minute ago.
-    load = environment.cores_in_use()
-    state = []
-    if load > 0.5 * surroundings.cores_allowed:
-        fields = {"load": f"{load:.2f}", "cores": str(surroundings.cores_allowed)}
-        state.append(Note(code="machine_busy", fields=fields))
-    if surroundings.power == "battery":
-        state.append(Note(code="on_battery"))
     engines = [model.engine for model in target.models]
     return Run(
         id=new_id(target.name),
@@ -185,8 +231,21 @@ def new_run(
         items=[item.record() for item in work],
         sessions=[],
         samples=[],
-        notes=[*claim_notes, *state, *notes],
+        notes=[*claim_notes, *machine_notes(surroundings), *notes],
     )
+
+
+def machine_notes(surroundings: Environment) -> list[Note]:
+    """Notes on what else the machine does, and on its power."""
+    # What runs now; the load average would still count what we measured a minute ago.
+    load = environment.cores_in_use()
+    found = []
+    if load > 0.5 * surroundings.cores_allowed:
+        fields = {"load": f"{load:.2f}", "cores": str(surroundings.cores_allowed)}
+        found.append(Note(code="machine_busy", fields=fields))
+    if surroundings.power == "battery":
+        found.append(Note(code="on_battery"))
+    return found
 
 
 def check_fits(targets: Sequence[Target]) -> None:
@@ -209,9 +268,15 @@ def fit_together(targets: Sequence[Target]) -> bool:
 
 
 def unfairness(a: Target, b: Target) -> list[Note]:
-    """Differences besides the model (DESIGN, rule 10); threads and device are always equal."""
+    """Differences besides the model (DESIGN, rule 10); threads are always equal."""
+    found = []
+    if a.device != b.device:
+        found.append(Note(code="unfair_device", fields={"a": a.device, "b": b.device}))
     if a.kind != b.kind:
-        return [Note(code="unfair_kind", fields={"a": a.kind, "b": b.kind})]
+        return [*found, Note(code="unfair_kind", fields={"a": a.kind, "b": b.kind})]
+    if a.kind == "lm":
+        # They take token numbers; their floating-point inputs are their own caches.
+        return found
     floats = [
         "/".join(
             sorted({p.dtype for p in target.models[0].inspection.inputs if "float" in p.dtype})
@@ -219,8 +284,8 @@ def unfairness(a: Target, b: Target) -> list[Note]:
         for target in (a, b)
     ]
     if floats[0] != floats[1]:
-        return [Note(code="unfair_inputs", fields={"a": floats[0], "b": floats[1]})]
-    return []
+        found.append(Note(code="unfair_inputs", fields={"a": floats[0], "b": floats[1]}))
+    return found
 
 
 def check_same(run: Run, target: Target, work: Sequence[WorkItem]) -> None:
@@ -230,15 +295,29 @@ def check_same(run: Run, target: Target, work: Sequence[WorkItem]) -> None:
         InputError: `resume_changed`, naming what.
     """
     files = {digest for model in target.models for _, _, digest in model.files}
-    surroundings = environment.read()
-    was, known = run.environment.versions, surroundings.versions
-    changed = {
-        "model": files != {file.sha256 for file in run.subject.files},
-        "corpus": [(one.id, one.seconds, one.text) for one in work]
-        != [(one.id, one.seconds, one.text) for one in run.items],
-        "machine": surroundings.cpu != run.environment.cpu,
-        "versions": any(known.get(name) != was[name] for name in was if name != "python"),
-    }
+    refuse_changed(
+        run.environment,
+        model=files != {file.sha256 for file in run.subject.files},
+        corpus=[(one.id, one.seconds, one.text, one.new_tokens) for one in work]
+        != [(one.id, one.seconds, one.text, one.new_tokens) for one in run.items],
+    )
+
+
+def refuse_changed(was: Environment, **changed: bool) -> None:
+    """Refuses to go on where something has changed, or the machine or its packages have.
+
+    Args:
+        was: The machine then.
+        **changed: Whether each thing has changed, by its name.
+
+    Raises:
+        InputError: `resume_changed`, naming what.
+    """
+    now = environment.read()
+    changed["machine"] = now.cpu != was.cpu
+    changed["versions"] = any(
+        now.versions.get(name) != known for name, known in was.versions.items() if name != "python"
+    )
     what = [name for name, is_changed in changed.items() if is_changed]
     if what:
         raise InputError("resume_changed", what=", ".join(what))
@@ -246,7 +325,11 @@ def check_same(run: Run, target: Target, work: Sequence[WorkItem]) -> None:
 
 def resumed(run: Run) -> Run:
     """The run with a note on resuming, and without those that the rest of it will settle."""
-    notes = [note for note in run.notes if note.code not in ("max_time_reached", "resumed")]
-    fields = {"rounds": str(len(run.samples) // max(1, len(run.items)))}
-    notes.append(Note(code="resumed", fields=fields))
-    return run.model_copy(update={"notes": notes, "failure": None})
+    rounds = len(run.samples) // max(1, len(run.items))
+    return run.model_copy(update={"notes": resumed_notes(run.notes, rounds), "failure": None})
+
+
+def resumed_notes(notes: Sequence[Note], rounds: int) -> list[Note]:
+    """The notes of a measurement that goes on after so many rounds."""
+    kept = [note for note in notes if note.code not in ("max_time_reached", "resumed")]
+    return [*kept, Note(code="resumed", fields={"rounds": str(rounds)})]

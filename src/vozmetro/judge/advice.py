@@ -139,6 +139,8 @@ def _headline_a(case: Case) -> str:
         return "headline_a_dummy"
     if case.status == "undecided":
         return "headline_a_waiting"
+    if case.kind == "lm":
+        return "headline_a_lm"
     return "headline_a" if case.kind == "graph" else f"headline_a_{case.kind}"
 
 
@@ -197,6 +199,8 @@ def _run_notes(case: Case) -> list[Note]:
         found.append(Note(code="notes.verdict_suspect", fields={"reason": case.suspect}))
     if case.dummy:
         found.append(Note(code="notes.dummy_weights"))
+    if case.kind == "lm":
+        found.append(Note(code="notes.language_stage"))
     if math.isnan(case.checks[4].value):
         found.append(Note(code="notes.ram_unknown_run"))
     return found
@@ -249,6 +253,8 @@ def _steps_a(case: Case) -> tuple[Note, ...]:
     steps = ["step_a_integrate", "step_a_quality", "step_a_keep", "step_a_hybrid"]
     if case.kind in ("stt", "tts"):
         steps[1:2] = ["step_measure_cascade", f"step_a_quality_{case.kind}"]
+    if case.kind == "lm":
+        steps[1:2] = ["step_a_speech", "step_a_quality_lm"]
     return _all(case, *steps)
 
 
@@ -319,6 +325,9 @@ def short_name(run: Run) -> str:
     files = [file.path for file in run.subject.files]
 
     def short(part: str) -> str:
+        bare, at, options = part.rpartition("@")
+        if at and "=" in options:
+            return f"{short(bare)}@{options}"
         known = any(file.startswith(part) for file in files)
         if not known and not part.lower().endswith(".onnx"):
             return part

@@ -89,6 +89,7 @@ class RunSummary:
         warmup_sufficient: Whether every session's warm-up had flattened out.
         idle_ms: Median latency after idling; None if it was not measured.
         peak_rss: Highest RSS of the sessions, in bytes.
+        prompt_tokens: Distinct lengths of the prompts, sorted; empty for what takes none.
         cpu_cores: CPU seconds per wall second of the measured inferences; None if unknown.
     """
 
@@ -107,6 +108,7 @@ class RunSummary:
     idle_ms: float | None
     peak_rss: int
     cpu_cores: float | None
+    prompt_tokens: tuple[int, ...] = ()
 
 
 def order_statistic_ranks(n: int, p: float, alpha: float = 0.05) -> tuple[int | None, int | None]:
@@ -216,7 +218,7 @@ def summarize_run(run: Run) -> RunSummary:
     Where no round is complete, as in a run that failed early, all the samples count. Intervals are
     the sequential ones where the run was measured until decided.
     """
-    samples, overall = _settled(run)
+    samples, overall = settled(run)
     per_item = {
         item.id: _of_item([s.ms for s in samples if s.item == item.id], run)
         for item in run.items
@@ -251,6 +253,9 @@ def summarize_run(run: Run) -> RunSummary:
         else None,
         peak_rss=max((session.peak_rss for session in run.sessions), default=0),
         cpu_cores=sum(session.cpu_s for session in run.sessions) / wall if wall > 0 else None,
+        prompt_tokens=tuple(
+            sorted({item.tokens for item in run.items if item.tokens and item.id in per_item})
+        ),
     )
 
 
@@ -259,7 +264,7 @@ def is_sequential(run: Run) -> bool:
     return run.settings.until == "decided"
 
 
-def _settled(run: Run) -> tuple[list[Sample], Summary]:
+def settled(run: Run) -> tuple[list[Sample], Summary]:
     """Returns the samples that count, in the order taken, and their summary."""
     rounds = rounds_of(run)
     sequential = is_sequential(run)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vozmetro.audio import Waveform
-from vozmetro.engines.base import Graph, Loaded, Synthesizer, Transcriber
+from vozmetro.engines.base import Graph, LanguageModel, Loaded, Synthesizer, Transcriber
 from vozmetro.errors import InputError
 from vozmetro.measure import graph_inputs
 from vozmetro.measure.graph_inputs import Resolved
@@ -47,11 +47,13 @@ class Look:
         text: Transcript, or the shapes of the outputs.
         digest: Equal for equal outputs.
         finite: False with NaN or infinity among the elements looked at.
+        cache_bytes: Keys and values that a language model held in the end.
     """
 
     text: str
     digest: str
     finite: bool
+    cache_bytes: int = 0
 
 
 class Caller(Protocol):
@@ -242,6 +244,86 @@ class CascadeCaller:
         return self._listen.silenced(ready)
 
 
+@dataclass(frozen=True)
+class Generated:
+    """What a language model gave for a prompt.
+
+    Attributes:
+        tokens: Their numbers, the likeliest each time.
+        first: Evenly spread logits that the first one was chosen from.
+        last: All the logits that the last one was chosen from.
+        cache_bytes: Keys and values held in the end.
+    """
+
+    tokens: list[int]
+    first: NDArray[np.float32]
+    last: NDArray[np.float32]
+    cache_bytes: int
+
+
+class LanguageModelCaller:
+    """Calls a language model; the clock stops with the choice of the first token.
+
+    The tokens after it are timed together, as the mean of each: they come one by one anyway, and a
+    clock around every single one would hold up those of small models.
+    """
+
+    def __init__(self, engine: LanguageModel) -> None:
+        self._engine = engine
+
+    def prepare(self, item: WorkItem) -> tuple[Any, list[Resolved]]:
+        """See `Caller.prepare`: seeded random ids; their order means nothing to the model's speed.
+
+        Raises:
+            InputError: `no_prompt` for an item that is not one.
+        """
+        if not item.tokens:
+            raise InputError("no_prompt", item=item.id)
+        random = np.random.default_rng(item.seed)
+        ids = random.integers(0, self._engine.vocabulary, item.tokens, dtype=np.int64)
+        shape = [1, item.tokens]
+        return (ids, item.new_tokens), [Resolved("input_ids", "int64", shape, "prompt tokens")]
+
+    def call(self, ready: Any, start_ns: int) -> Outcome:
+        """See `Caller.call`. The output is a `Generated`."""
+        ids, new_tokens = ready
+        engine = self._engine
+        logits = engine.prefill(ids)
+        token = int(logits.argmax())
+        end_ns = perf_counter_ns()
+        # An engine may write the next logits over these.
+        first = np.array(_spread(logits, _LOOKED_AT))
+        tokens = [token]
+        begin_ns = perf_counter_ns()
+        for _ in range(new_tokens - 1):
+            logits = engine.decode(token)
+            token = int(logits.argmax())
+            tokens.append(token)
+        parts = {"first_token": (end_ns - start_ns) / NS_PER_MS}
+        if new_tokens > 1:
+            parts["per_token"] = (perf_counter_ns() - begin_ns) / NS_PER_MS / (new_tokens - 1)
+        return Outcome(end_ns, Generated(tokens, first, logits, engine.cache_bytes), parts)
+
+    def sane(self, output: Any) -> bool:
+        """See `Caller.sane`: of evenly spread logits before the first and the last token."""
+        return all(
+            bool(np.isfinite(_spread(one, _CHECKED)).all()) for one in (output.first, output.last)
+        )
+
+    def look(self, output: Any) -> Look:
+        """See `Caller.look`. Compared by the logits: random weights may like one token always."""
+        some = [_spread(one, _LOOKED_AT) for one in (output.first, output.last)]
+        digest = hashlib.blake2b(b"".join(one.tobytes() for one in some), digest_size=12)
+        finite = all(bool(np.isfinite(one).all()) for one in some)
+        text = " ".join(map(str, output.tokens))
+        return Look(text, digest.hexdigest(), finite, output.cache_bytes)
+
+    def silenced(self, ready: Any) -> Any:
+        """See `Caller.silenced`: the same token all along."""
+        ids, new_tokens = ready
+        return np.zeros_like(ids), new_tokens
+
+
 def make(
     kind: str,
     loaded: Sequence[Loaded],
@@ -256,6 +338,8 @@ def make(
         return TranscriberCaller(engines[0])
     if kind == "tts":
         return SynthesizerCaller(engines[0])
+    if kind == "lm":
+        return LanguageModelCaller(engines[0])
     return CascadeCaller(engines[0], engines[1])
 
 

@@ -18,6 +18,7 @@ from vozmetro.measure.records import Environment
 _PACKAGES = (
     "vozmetro",
     "onnxruntime",
+    "onnxruntime-gpu",
     "ctranslate2",
     "faster-whisper",
     "piper-tts",
@@ -67,6 +68,7 @@ def read() -> Environment:
         load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         python=platform.python_version(),
         versions=_versions(),
+        gpu=_gpu(),
     )
 
 
@@ -103,6 +105,17 @@ def _virtualization() -> str:
     if "microsoft" in platform.release().lower():
         found.append("WSL")
     return " + ".join(found) or "none"
+
+
+def _gpu() -> str:
+    """Returns the names of NVIDIA GPUs, as their driver for Linux tells them."""
+    found = [
+        line.split(":", 1)[1].strip()
+        for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+        for line in cgroup.text(path).splitlines()
+        if line.startswith("Model:")
+    ]
+    return ", ".join(found)
 
 
 def _versions() -> dict[str, str]:

@@ -23,12 +23,15 @@ from vozmetro.measure.records import (
 )
 from vozmetro.measure.subject import Target, vocabulary_bounds
 from vozmetro.measure.workload import WorkItem
+from vozmetro.units import MB
 
 # Warm-up: each item once, and then repeats of one, end after that many seconds.
 WARMUP_PASS_MAX_S, WARMUP_MAX_S = 60.0, 10.0
 IDLE_GAP_S, IDLE_COUNT = 1.0, 3
 # A single load, warm-up or block that takes longer than this hangs.
 HANG_S = 1800.0
+MEMORY_BOUND_BYTES = 64 * MB
+"""A language model with more weights than this waits for memory, not for the processor."""
 # A model faster than this finds its data thrown out of the caches by the other one's block.
 _SETTLE_BELOW_MS = 100.0
 
@@ -38,7 +41,8 @@ class Block:
     """Samples of one block and what came out, not yet written down."""
 
     samples: list[Sample]
-    looks: dict[str, tuple[str, str]]
+    walls_ms: list[float]
+    looks: dict[str, tuple[str, str, int]]
     bad: list[str]
     memory: dict[str, Any]
 
@@ -75,6 +79,8 @@ class LiveSubject:
         self._items = {item.id: item for item in base.items}
         self._sessions = list(base.sessions)
         self._samples = list(base.samples)
+        self._walls_ms = [sample.ms for sample in base.samples]
+        self._warm_ms = 0.0
         self._digests: dict[str, str] = {}
         self._bad: dict[str, None] = {}
         self._silence_same = False
@@ -113,13 +119,13 @@ class LiveSubject:
     @property
     def sample_seconds(self) -> float:
         """Mean time of an inference: in the last round or, before any, in the warm-up."""
-        recent = [sample.ms for sample in self._samples[-len(self._work) :]]
-        times = recent or self._sessions[-1].warmup_ms
+        times = self._walls_ms[-len(self._work) :] or [self._warm_ms]
         return sum(times) / len(times) / 1000
 
     def truncate(self, count: int) -> None:
         """Forgets the samples after the first `count`."""
         del self._samples[count:]
+        del self._walls_ms[count:]
 
     def open(self) -> None:
         """Starts the worker: imports, loads, prepares the items, warms up."""
@@ -147,8 +153,9 @@ class LiveSubject:
         warm = worker.ask(
             "warmup", limit_s=HANG_S, max_s=WARMUP_MAX_S, pass_max_s=WARMUP_PASS_MAX_S
         )
-        if self._target.kind == "graph" or len(self._work) == 1:
+        if self._target.kind in ("graph", "lm") or len(self._work) == 1:
             self._silence_same = worker.ask("silence", limit_s=HANG_S)["same"]
+        self._warm_ms = warm["wall_ms"]
         phases = {"start": imported, "loaded": loaded, "warm": warm}
         self._sessions.append(
             Session(
@@ -182,7 +189,9 @@ class LiveSubject:
             raise RuntimeError("the subject is not open")
         fast = self.sample_seconds * 1000 < _SETTLE_BELOW_MS
         settle = int(self._shared and fast)
-        reply = self._worker.ask("block", limit_s=HANG_S, order=list(order), settle=settle)
+        reply = self._worker.ask(
+            "block", limit_s=HANG_S, order=list(order), settle=settle, probe=self._probe
+        )
         memory = self._worker.ask("memory", limit_s=HANG_S)
         done, session = len(self._samples), len(self._sessions) - 1
         samples = [
@@ -195,21 +204,30 @@ class LiveSubject:
                 ms=raw["ms"],
                 cpu_ms=raw["cpu_ms"],
                 parts=raw["parts"],
+                probe_gbs=raw["probe_gbs"],
             )
             for position, raw in enumerate(reply["samples"])
         ]
-        looks = {
-            self._work[int(index)].id: (text, digest)
-            for index, (text, digest) in reply["looks"].items()
-        }
+        walls = [raw["wall_ms"] for raw in reply["samples"]]
+        looks = {self._work[int(index)].id: tuple(look) for index, look in reply["looks"].items()}
         bad = [self._work[index].id for index in reply["bad"]]
-        return Block(samples, looks, bad, memory)
+        return Block(samples, walls, looks, bad, memory)
+
+    @property
+    def _probe(self) -> int:
+        """Threads that read memory beside each sample; 0 where its speed is not what matters."""
+        target = self._target
+        bound = target.kind == "lm" and target.device == "cpu"
+        large = target.weight_bytes >= MEMORY_BOUND_BYTES
+        return self._base.settings.threads if bound and large else 0
 
     def keep(self, block: Block) -> None:
         """Writes a block down."""
         self._samples += block.samples
-        for item, (text, digest) in block.looks.items():
-            self._items[item] = self._items[item].model_copy(update={"output": text})
+        self._walls_ms += block.walls_ms
+        for item, (text, digest, cache) in block.looks.items():
+            told = {"output": text, "cache_bytes": cache}
+            self._items[item] = self._items[item].model_copy(update=told)
             self._digests[item] = digest
         self._bad.update(dict.fromkeys(block.bad))
         last = self._sessions[-1]
@@ -218,7 +236,7 @@ class LiveSubject:
                 "memory": {**last.memory, "end": Memory(**block.memory["memory"])},
                 "peak_rss": block.memory["peak_rss"],
                 "cpu_s": last.cpu_s + sum(one.cpu_ms for one in block.samples) / 1000,
-                "wall_s": last.wall_s + sum(one.ms for one in block.samples) / 1000,
+                "wall_s": last.wall_s + sum(block.walls_ms) / 1000,
             }
         )
 

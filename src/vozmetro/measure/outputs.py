@@ -33,7 +33,7 @@ def output_notes(
     """
     notes = []
     if bad:
-        code = "nan_output" if target.kind == "graph" else "silent_output"
+        code = "nan_output" if target.kind in ("graph", "lm") else "silent_output"
         notes.append(Note(code=code, fields={"items": _names(bad)}))
     if target.kind in ("stt", "cascade"):
         empty = [item.id for item in items if item.id in digests and not item.output]
@@ -58,7 +58,7 @@ def input_notes(target: Target, items: Sequence[Item]) -> list[Note]:
         if one.rule == "guess":
             shape = "x".join(map(str, one.shape))
             notes.append(Note(code="guessed_input", fields={"input": one.name, "shape": shape}))
-    if any(item.source == "synthetic" for item in items):
+    if target.kind != "lm" and any(item.source == "synthetic" for item in items):
         notes.append(Note(code="synthetic_audio"))
     voice = target.models[-1]
     if target.kind == "cascade" and voice.languages:

@@ -18,13 +18,17 @@ _STDERR_TAIL = 400
 
 
 class WorkerProcess:
-    """A live worker. Use it in a `with` block: leaving it ends the process."""
+    """A live worker. Use it in a `with` block: leaving it ends the process.
 
-    def __init__(self) -> None:
+    Args:
+        module: What the process runs.
+    """
+
+    def __init__(self, module: str = "vozmetro.measure.worker") -> None:
         # A file, not a pipe: nobody has to read it while the worker times.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "vozmetro.measure.worker"],
+        self._process = subprocess.Popen(  # noqa: S603 - one of our own modules
+            [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 
-Kind = Literal["graph", "stt", "tts", "cascade"]
-Clock = Literal["per-inference", "post-endpoint"]
+Kind = Literal["graph", "stt", "tts", "cascade", "lm"]
+Clock = Literal["per-inference", "post-endpoint", "time-to-first-token"]
+Device = Literal["cpu", "cuda"]
 Status = Literal["running", "complete", "interrupted", "failed"]
 
 
@@ -43,9 +44,11 @@ class Subject(Record):
 
     Attributes:
         name: As the user named it, or the catalogue's name.
-        kind: `graph`, `stt` (speech to text), `tts` (text to speech) or `cascade`.
-        clock: What a sample's latency spans: one call of the model (`per-inference`), or from the
-            end of the user's speech to the first audio out (`post-endpoint`).
+        kind: `graph`, `stt` (speech to text), `tts` (text to speech), `cascade`, or `lm` (language
+            model).
+        clock: What a sample's latency spans: one call of the model (`per-inference`), from the end
+            of the user's speech to the first audio out (`post-endpoint`), or from the prompt to
+            the choice of the first token (`time-to-first-token`).
         engines: Engine names with versions, e.g. `faster-whisper 1.2.1`.
         files: Model files with their SHA-256.
         format: `ONNX`, `CTranslate2`, or `ONNX + CTranslate2` for a cascade.
@@ -58,6 +61,10 @@ class Subject(Record):
         options: Engine options in force (threads apart), as text.
         weights: `dummy` where the file says that its weights are random.
         model_format_version: opset and IR for ONNX, empty otherwise.
+        device: Where it ran.
+        architecture: What the file says it is, e.g. `qwen3-vl-4b`; empty where it does not.
+        seed: Seed of dummy weights, None for real ones.
+        architecture_sha256: SHA-256 of the architecture's configuration, for dummy weights.
     """
 
     name: str
@@ -75,6 +82,10 @@ class Subject(Record):
     options: dict[str, str] = {}
     weights: Literal["real", "dummy"] = "real"
     model_format_version: str = ""
+    device: Device = "cpu"
+    architecture: str = ""
+    seed: int | None = None
+    architecture_sha256: str = ""
 
     @property
     def bytes(self) -> int:
@@ -100,6 +111,11 @@ class Settings(Record):
         budget: The budget in force, as in its TOML.
         claimed_parameters: As in `Subject`.
         command: The command line, for the report.
+        device: Where to run; a subject's own option `provider` goes before it.
+        prompt_tokens: Lengths of the prompts in tokens, for a language model.
+        new_tokens: Tokens that it gives for each prompt, the first one included.
+        layers: Depths of a study of depths.
+        check_full: Whether such a study measures the full depth too.
     """
 
     subject: str
@@ -116,6 +132,11 @@ class Settings(Record):
     budget: dict[str, Any] = {}
     claimed_parameters: float | None = None
     command: list[str] = []
+    device: Device = "cpu"
+    prompt_tokens: list[int] = []
+    new_tokens: int = 0
+    layers: list[int] = []
+    check_full: bool = False
 
 
 class Memory(Record):
@@ -143,7 +164,7 @@ class ResolvedInput(Record):
 
 
 class Item(Record):
-    """One unit of work: an utterance, or a length of synthetic audio.
+    """One unit of work: an utterance, a length of synthetic audio, or a prompt.
 
     Attributes:
         id: Unique within the run.
@@ -153,7 +174,11 @@ class Item(Record):
         source: `corpus` (recorded speech) or `synthetic` (made here, or a machine's voice).
         path: File of the utterance; empty for audio made here or cut from several files.
         inputs: Resolved model inputs, for graphs.
-        output: What the model gave last: transcript for STT and cascades, else shapes.
+        output: What the model gave last: transcript for STT and cascades, token numbers of a
+            language model, else shapes.
+        tokens: Length of the prompt; 0 for what is no prompt.
+        new_tokens: Tokens given after it, the first one included.
+        cache_bytes: Keys and values held in the end, of `tokens + new_tokens - 1` tokens.
     """
 
     id: str
@@ -164,6 +189,9 @@ class Item(Record):
     path: str = ""
     inputs: list[ResolvedInput] = []
     output: str = ""
+    tokens: int = 0
+    new_tokens: int = 0
+    cache_bytes: int = 0
 
 
 class Session(Record):
@@ -183,7 +211,7 @@ class Session(Record):
         memory: By phase: `start`, `loaded`, `warm`, `end`.
         peak_rss: Highest RSS of the process (high-water mark of the kernel).
         cpu_s: CPU seconds used by the measured inferences, all threads.
-        wall_s: Wall seconds of the measured inferences.
+        wall_s: Wall seconds of the measured inferences, tokens after the first included.
     """
 
     started: str
@@ -210,8 +238,13 @@ class Sample(Record):
         round: Counts passes over all the items; a round holds every item once.
         at_s: Start, in seconds since the run began (monotonic clock).
         ms: Latency on the subject's clock.
-        cpu_ms: CPU time of all threads of the worker during the call.
-        parts: Parts of the latency by name, in ms: `stt`, `tts_first_audio`, `first_audio`.
+        cpu_ms: CPU time of all threads of the worker during the call, tokens after the first
+            included.
+        parts: Parts of the latency by name, in ms: `stt`, `tts_first_audio`, `first_audio`,
+            `first_token`; and `per_token`, the mean of the tokens after the first, which come
+            after the clock has stopped.
+        probe_gbs: Memory bandwidth in GB/s (10^9 bytes) that the same threads read with right
+            before; None where the latency does not hang on it.
     """
 
     item: str
@@ -222,6 +255,7 @@ class Sample(Record):
     ms: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     cpu_ms: float
     parts: dict[str, float] = {}
+    probe_gbs: float | None = None
 
 
 class Environment(Record):
@@ -246,6 +280,7 @@ class Environment(Record):
         python: Version.
         versions: Installed versions of the packages that matter.
         noise: Result of the A/A check, None if it was not run.
+        gpu: NVIDIA GPUs by name, empty for none.
     """
 
     cpu: str
@@ -266,6 +301,7 @@ class Environment(Record):
     python: str
     versions: dict[str, str]
     noise: Noise | None = None
+    gpu: str = ""
 
 
 class Noise(Record):
@@ -297,7 +333,7 @@ class Failure(Record):
 class Run(Record):
     """One subject, measured. See the module's docstring."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     type: Literal["run"] = "run"
     id: str
     created: str
@@ -328,7 +364,7 @@ class ComparisonRecord(Record):
         b: Run of the second.
     """
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     type: Literal["comparison"] = "comparison"
     id: str
     created: str

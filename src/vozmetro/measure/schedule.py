@@ -26,14 +26,14 @@ class Progress:
     """How far a measurement is.
 
     Attributes:
-        phase: `verifying`, `loading`, `measuring` or `resting`.
+        phase: `verifying`, `building`, `loading`, `measuring` or `resting`.
         subject: Name of the subject it is about.
         rounds: Rounds done.
         expected: Rounds asked for at least.
         eta_s: Seconds until that many rounds, None if unknown.
     """
 
-    phase: Literal["verifying", "loading", "measuring", "resting"]
+    phase: Literal["verifying", "building", "loading", "measuring", "resting"]
     subject: str
     rounds: int = 0
     expected: int = 0

@@ -7,14 +7,20 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from vozmetro.errors import InputError, OutputError
+from vozmetro.measure.depth_records import AnyRecord, DepthStudy
 from vozmetro.measure.records import SCHEMA_VERSION, ComparisonRecord, Run
 
+RUN_FILE, COMPARISON_FILE, DEPTHS_FILE = "run.json", "comparison.json", "depths.json"
+"""Names of saved records in their folder."""
+RECORD_FILES = (COMPARISON_FILE, DEPTHS_FILE, RUN_FILE)
 
-def save(record: Run | ComparisonRecord, path: Path) -> None:
+
+def save(record: AnyRecord, path: Path) -> None:
     """Writes the record as JSON, atomically: a crash leaves the old file or the new one.
 
     Raises:
@@ -59,19 +65,20 @@ def check_writable(folder: Path) -> None:
     probe.unlink()
 
 
-def load(path: Path | str) -> Run | ComparisonRecord:
+def load(path: Path | str) -> AnyRecord:
     """Reads a saved record.
 
     Args:
-        path: `run.json`, `comparison.json`, or the folder that holds one of them.
+        path: `run.json`, `comparison.json` or `depths.json`, or the folder that holds one of them.
+            A file of an earlier schema is read as one of the present.
 
     Raises:
         InputError: `run_missing`, `run_unreadable` or `run_newer`.
     """
     path = Path(path)
     if path.is_dir():
-        names = [path / name for name in ("comparison.json", "run.json")]
-        path = next((name for name in names if name.is_file()), names[1])
+        names = [path / name for name in RECORD_FILES]
+        path = next((name for name in names if name.is_file()), names[-1])
     try:
         raw = json.loads(path.read_bytes())
         version = raw["schema_version"]
@@ -81,10 +88,24 @@ def load(path: Path | str) -> Run | ComparisonRecord:
         raise InputError("run_unreadable", path=path, detail=type(error).__name__) from error
     if not isinstance(version, int) or version > SCHEMA_VERSION:
         raise InputError("run_newer", path=path, version=version, known=SCHEMA_VERSION)
-    model = ComparisonRecord if raw.get("type") == "comparison" else Run
+    if version < 1:
+        raise InputError("run_unreadable", path=path, detail=f"schema_version {version}")
+    kinds: dict[str, type[AnyRecord]] = {"comparison": ComparisonRecord, "depths": DepthStudy}
     try:
-        return model.model_validate(raw)
+        return kinds.get(str(raw.get("type")), Run).model_validate(_upgraded(raw))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError("run_unreadable", path=path, detail=f"{where}: {first['msg']}") from error
+
+
+def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
+    """Returns a record of an earlier schema in the present one.
+
+    1 -> 2: fields were added, and their defaults say what was true before them.
+    """
+    changed = {**raw, "schema_version": SCHEMA_VERSION}
+    for side in ("a", "b"):
+        if isinstance(raw.get(side), dict):
+            changed[side] = {**raw[side], "schema_version": SCHEMA_VERSION}
+    return changed

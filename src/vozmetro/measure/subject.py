@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from vozmetro.engines import registry
+from vozmetro.engines.onnx_graph import CPU, CUDA, providers
 from vozmetro.errors import InputError
-from vozmetro.measure.records import Clock, FileInfo, Kind, Subject
+from vozmetro.measure.records import Clock, Device, FileInfo, Kind, Subject
 from vozmetro.models import slim
 from vozmetro.models.resolve import ModelRef, resolve
 
 CASCADE = "+"
+_CLOCKS: dict[Kind, Clock] = {"cascade": "post-endpoint", "lm": "time-to-first-token"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,17 @@ class Target:
     @property
     def clock(self) -> Clock:
         """What a latency of this subject spans."""
-        return "post-endpoint" if self.kind == "cascade" else "per-inference"
+        return _CLOCKS.get(self.kind, "per-inference")
+
+    @property
+    def device(self) -> Device:
+        """Where its models run: on the GPU where any of them does."""
+        return "cuda" if any(m.options.get("provider") == CUDA for m in self.models) else "cpu"
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of weights of all its models."""
+        return sum(model.inspection.weight_bytes for model in self.models)
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -81,29 +95,64 @@ class Target:
             model_format_version=f"opset {largest.opset}, IR {largest.ir_version}"
             if largest.opset
             else "",
+            device=self.device,
+            architecture=largest.marks.get("vozmetro.architecture", ""),
+            **_dummy_marks(largest.marks) if largest.weights == "dummy" else {},
         )
 
 
-def resolve_subject(words: str, name: str | None = None) -> Target:
+def _dummy_marks(marks: Mapping[str, str]) -> dict[str, Any]:
+    seed = marks.get("vozmetro.seed", "")
+    return {
+        # What a file says may be no number.
+        "seed": int(seed) if seed.isdecimal() and len(seed) < 19 else None,
+        "architecture_sha256": marks.get("vozmetro.architecture_sha256", ""),
+    }
+
+
+def resolve_subject(words: str, name: str | None = None, device: Device = "cpu") -> Target:
     """Returns the subject that is meant.
 
     Args:
-        words: A path to an `.onnx`, a catalogue name, or `STT+TTS`.
+        words: A path to an `.onnx`, a catalogue name, or `STT+TTS`; each may have engine options.
         name: What to call it; None for the words themselves.
+        device: Where to run what has no option `provider` of its own.
 
     Raises:
-        InputError: `cascade_parts` where a cascade is not speech to text plus text to speech, and
-            whatever `resolve` raises.
+        InputError: `cascade_parts` where a cascade is not speech to text plus text to speech;
+            `option_unknown`, `device_engine` or `cuda_missing`; and whatever `resolve` raises.
     """
     name = words if name is None else name
     if CASCADE not in words or Path(words).exists():
-        model = resolve(words)
+        model = _on(resolve(words), device)
         return Target(name, model.task, (model,))
-    models = tuple(resolve(part.strip()) for part in words.split(CASCADE))
+    models = tuple(_on(resolve(part.strip()), device) for part in words.split(CASCADE))
     tasks = [model.task for model in models]
     if tasks != ["stt", "tts"]:
         raise InputError("cascade_parts", name=name, tasks=" + ".join(tasks))
     return Target(name, "cascade", models)
+
+
+def _on(model: ModelRef, device: Device) -> ModelRef:
+    """Returns the model with its device among its options, which the engine must all know.
+
+    Raises:
+        InputError: `option_unknown`, `device_engine`, `cuda_missing` or `provider_unknown`.
+    """
+    engine = registry.find(model.engine)
+    known = [name for name in engine.defaults if name not in engine.fixed]
+    for option in model.options:
+        if option not in known and not option.startswith("session."):
+            fields = {"engine": model.engine, "known": ", ".join(known) or "–"}
+            raise InputError("option_unknown", name=option, **fields)
+    if "provider" not in known:
+        if device != CPU:
+            raise InputError("device_engine", engine=model.engine, device=device)
+        return model
+    options = {"provider": device, **model.options}
+    # Said here, before anything is measured.
+    providers(options)
+    return replace(model, options=options)
 
 
 def vocabulary_bounds(path: Path) -> dict[str, int]:

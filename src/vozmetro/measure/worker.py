@@ -21,7 +21,8 @@ from typing import IO, Any
 from vozmetro.engines.base import Engine, LoadRequest
 from vozmetro.errors import MeasurementError, MissingExtraError, VozmetroError
 from vozmetro.measure.callers import Caller, make
-from vozmetro.measure.memory import peak_rss, snapshot
+from vozmetro.measure.memory import snapshot
+from vozmetro.measure.meter import Meter
 from vozmetro.measure.workload import WorkItem
 from vozmetro.units import NS_PER_MS
 
@@ -38,6 +39,7 @@ class Worker:
         self._caller: Caller | None = None
         self._ready: list[Any] = []
         self._middle = 0
+        self._meter = Meter()
 
     def handle(self, request: Message) -> Message:
         """Answers one request; the operation's name is in `op`."""
@@ -49,7 +51,7 @@ class Worker:
             "block": self._block,
             "idle": self._idle,
             "silence": self._silence,
-            "memory": lambda _: {"memory": snapshot(), "peak_rss": peak_rss()},
+            "memory": lambda _: self._meter.memory(),
         }
         return operations[request["op"]](request)
 
@@ -86,7 +88,10 @@ class Worker:
         prepared = [self._subject.prepare(WorkItem.from_json(item)) for item in request["items"]]
         self._ready = [ready for ready, _ in prepared]
         # Of middle length: what is timed once or a few times is timed on this one.
-        by_length = sorted(range(len(prepared)), key=lambda i: request["items"][i]["seconds"])
+        items = request["items"]
+        by_length = sorted(
+            range(len(prepared)), key=lambda i: (items[i]["seconds"], items[i]["tokens"])
+        )
         self._middle = by_length[(len(by_length) - 1) // 2]
         return {"inputs": [[one._asdict() for one in inputs] for _, inputs in prepared]}
 
@@ -102,11 +107,14 @@ class Worker:
         cpu = process_time_ns()
         start = perf_counter_ns()
         outcome = call(ready, start)
+        wall = perf_counter_ns() - start
         cpu = process_time_ns() - cpu
         sample = {
             "item": index,
             "start_ns": start,
             "ms": (outcome.end_ns - start) / NS_PER_MS,
+            # A language model goes on after its clock has stopped.
+            "wall_ms": wall / NS_PER_MS,
             "cpu_ms": cpu / NS_PER_MS,
             "parts": outcome.parts_ms,
         }
@@ -121,9 +129,11 @@ class Worker:
         """
         first = self._timed(self._middle)[0]["ms"]
         begin = time.perf_counter()
-        times = []
+        times, walls = [], []
         for index in range(len(self._ready)):
-            times.append(self._timed(index)[0]["ms"])
+            sample, _ = self._timed(index)
+            times.append(sample["ms"])
+            walls.append(sample["wall_ms"])
             if time.perf_counter() - begin > request["pass_max_s"]:
                 break
         deadline = time.perf_counter() + request["max_s"]
@@ -133,17 +143,23 @@ class Worker:
         return {
             "first_ms": first,
             "warmup_ms": times + repeats,
+            "wall_ms": sum(walls) / len(walls),
             "sufficient": flat,
             "memory": snapshot(),
         }
 
     def _block(self, request: Message) -> Message:
-        """Times the items in the order given, after `settle` untimed calls of the first one."""
+        """Times the items in the order given, after `settle` untimed calls of the first one.
+
+        With `probe` threads, the memory's bandwidth is read before each.
+        """
         samples: list[Message] = []
         outputs: dict[int, Any] = {}
         order: list[int] = request["order"]
         bad: set[int] = set()
         sane = self._subject.sane
+        if request["probe"]:
+            self._meter.start(request["probe"])
         gc.collect()
         gc.disable()
         try:
@@ -152,8 +168,9 @@ class Worker:
             # Between samples as little as can be: what runs here pushes the model's data out of
             # the caches. A quick check of every output; a thorough look at each item's last one.
             for index in order:
+                gbs = self._meter.gbs()
                 sample, output = self._timed(index)
-                samples.append(sample)
+                samples.append({**sample, "probe_gbs": gbs})
                 outputs[index] = output
                 if not sane(output):
                     bad.add(index)
@@ -161,7 +178,9 @@ class Worker:
             gc.enable()
         looks = {index: self._subject.look(output) for index, output in outputs.items()}
         bad.update(index for index, look in looks.items() if not look.finite)
-        described = {str(index): [look.text, look.digest] for index, look in looks.items()}
+        described = {
+            str(index): [look.text, look.digest, look.cache_bytes] for index, look in looks.items()
+        }
         return {"samples": samples, "looks": described, "bad": sorted(bad)}
 
     def _idle(self, request: Message) -> Message:
@@ -206,26 +225,28 @@ def _failure(error: BaseException) -> Message:
     return {"code": known.code, "fields": known.fields, "type": "known"}
 
 
-def serve(requests: IO[str], replies: IO[str]) -> None:
-    """Answers requests until there are no more."""
-    worker = Worker()
+def serve(
+    requests: IO[str], replies: IO[str], handle: Callable[[Message], Message] | None = None
+) -> None:
+    """Answers requests until there are no more; by default as a `Worker`."""
+    handle = handle or Worker().handle
     for line in requests:
         try:
-            reply = worker.handle(json.loads(line))
+            reply = handle(json.loads(line))
         except Exception as error:  # whatever a model raises must reach the parent
             reply = {"error": _failure(error)}
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
 
 
-def main() -> None:
+def run_worker(handle: Callable[[Message], Message]) -> None:
     """Keeps standard output for replies alone and serves."""
     # Ctrl-C reaches the whole process group; the parent decides what happens to the worker.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    serve(sys.stdin, replies)
+    serve(sys.stdin, replies, handle)
 
 
 if __name__ == "__main__":
-    main()
+    run_worker(Worker().handle)

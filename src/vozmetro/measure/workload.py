@@ -1,4 +1,4 @@
-"""What is run: utterances of a corpus, or lengths of audio."""
+"""What is run: utterances of a corpus, lengths of audio, or prompts."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ AUDIO_SECONDS = (0.5, 1.0, 2.0, 3.0, 5.0)
 """Lengths (s) that a graph is timed at when no corpus is given."""
 LONGEST_S = 600.0
 """Longest audio accepted for one item, in seconds."""
+PROMPT_TOKENS, NEW_TOKENS = (16, 32, 64, 256), 16
+"""Lengths of the prompts that a language model is timed with, and tokens it gives for each."""
+MOST_TOKENS = 1 << 17
+"""Longest prompt, and most tokens given for one."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class WorkItem:
         paths: Sound files; several are joined and cut or repeated to `seconds`. None: synthetic.
         seed: Seeds synthetic audio and noise inputs.
         synthetic: No human speaks: audio made here, or recordings of a machine's voice.
+        tokens: Length of a prompt; 0 for what is no prompt.
+        new_tokens: Tokens to give for it, the first one included.
     """
 
     id: str
@@ -43,6 +49,8 @@ class WorkItem:
     paths: tuple[str, ...]
     seed: int
     synthetic: bool
+    tokens: int = 0
+    new_tokens: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Returns the message for the worker."""
@@ -65,6 +73,8 @@ class WorkItem:
             text=self.text,
             source="synthetic" if self.synthetic else "corpus",
             path=self.paths[0] if len(self.paths) == 1 else "",
+            tokens=self.tokens,
+            new_tokens=self.new_tokens,
         )
 
     def audio(self) -> Waveform:
@@ -128,3 +138,34 @@ def from_lengths(
         name = f"{length:g} s"
         items.append(WorkItem(name, length, language, "", paths, seed + index, synthetic))
     return items
+
+
+def from_prompts(lengths: Sequence[int], new_tokens: int, seed: int) -> list[WorkItem]:
+    """Returns one item for each length of prompt, in tokens.
+
+    Args:
+        lengths: Tokens of each prompt.
+        new_tokens: Tokens to give for each, the first one included.
+        seed: Seeds the prompts.
+
+    Raises:
+        InputError: `tokens_range` for less than one token or more than `MOST_TOKENS`.
+    """
+    for given in (*lengths, new_tokens):
+        if not 1 <= given <= MOST_TOKENS:
+            raise InputError("tokens_range", given=given, most=MOST_TOKENS)
+    return [
+        WorkItem(
+            id=f"{length} tokens",
+            seconds=0.0,
+            language="",
+            text="",
+            paths=(),
+            seed=seed + index,
+            synthetic=True,
+            tokens=length,
+            new_tokens=new_tokens,
+        )
+        # Equal names would be equal items.
+        for index, length in enumerate(dict.fromkeys(lengths))
+    ]

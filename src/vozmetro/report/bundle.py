@@ -14,7 +14,10 @@ from vozmetro.i18n import t
 from vozmetro.judge.budget import Budget
 from vozmetro.judge.comparison import Comparison, compare_record
 from vozmetro.judge.decision import Decision, judge
+from vozmetro.judge.depth_report import depth_report
+from vozmetro.judge.language import language_summary
 from vozmetro.judge.statistics import RunSummary, summarize_run
+from vozmetro.measure.depth_records import DepthStudy
 from vozmetro.measure.records import ComparisonRecord, Note, Run
 from vozmetro.measure.storage import write_atomic
 from vozmetro.report import plots
@@ -26,7 +29,7 @@ from vozmetro.report.template import Judged
 REPORT = "report.md"
 PLOTS = "plots"
 _INSTALL_PLOTS = "pip install 'vozmetro[plots]'"
-_RECORDS = ("run.json", "comparison.json")
+_RECORDS = ("run.json", "comparison.json", "depths.json")
 
 Drawn = tuple[str, str]
 """Alternative text and path relative to the report."""
@@ -37,6 +40,7 @@ def write_report(
     runs: Sequence[Run],
     comparisons: Sequence[ComparisonRecord],
     lang: str,
+    studies: Sequence[DepthStudy] = (),
 ) -> Path:
     """Writes `report.md` and its plots; each file is old or whole, never a part.
 
@@ -45,6 +49,7 @@ def write_report(
         runs: One section each, in this order.
         comparisons: Shown with their subjects; a subject that no run covers gets its section too.
         lang: `es` or `en`.
+        studies: Of depths, one section each after the runs.
 
     Returns:
         The path of `report.md`.
@@ -72,8 +77,14 @@ def write_report(
         missing = _INSTALL_PLOTS
     attachments = Attachments(images, comparison_images, _records(folder), missing)
     unmeasured = [run for run in runs if not run.samples]
+    text = render(judged, found, lang, attachments, unmeasured)
+    for study in studies:
+        # Imported here: it builds on this module.
+        from vozmetro.report.depths import render_study
+
+        text += "\n".join(["", "---", *render_study(study, depth_report(study), lang, 2), ""])
     path = folder / REPORT
-    write_atomic(path, render(judged, found, lang, attachments, unmeasured).encode())
+    write_atomic(path, text.encode())
     return path
 
 
@@ -153,6 +164,7 @@ def summary_json(run: Run, summary: RunSummary, decision: Decision) -> dict[str,
         "clock": run.subject.clock,
         "threads": run.settings.threads,
         "summary": _summary(summary),
+        "language": _language(run),
         "decision": _decision(decision),
         "checklist": [
             {"key": box.key, "ticked": box.ticked, "reason": _note(box.reason)}
@@ -161,7 +173,7 @@ def summary_json(run: Run, summary: RunSummary, decision: Decision) -> dict[str,
         "notes": [_note(note) for note in run.notes],
         "failure": None if run.failure is None else run.failure.model_dump(mode="json"),
     }
-    return {name: _finite(value) for name, value in table.items()}
+    return {name: finite(value) for name, value in table.items()}
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
@@ -180,19 +192,19 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "unfair": [_note(note) for note in record.unfair],
         "a": summary_json(record.a, comparison.a, comparison.decision_a),
         "b": summary_json(record.b, comparison.b, comparison.decision_b),
-        "ratio": _finite(asdict(comparison.ratio)),
+        "ratio": finite(asdict(comparison.ratio)),
         "pairs": comparison.pairs,
         "verdict": comparison.verdict,
         "recommendation": [_note(note) for note in comparison.recommendation],
     }
 
 
-def _finite(value: Any) -> Any:
-    """Replaces NaN and infinity, which JSON does not have, by None."""
+def finite(value: Any) -> Any:
+    """Returns a value for JSON: replaces NaN and infinity, which JSON does not have, by None."""
     if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
+        return {name: finite(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -205,6 +217,11 @@ def _summary(summary: RunSummary) -> dict[str, Any]:
         "per_item": {name: asdict(item) for name, item in summary.per_item.items()},
         **{renamed.get(name, name): value for name, value in rest.items()},
     }
+
+
+def _language(run: Run) -> dict[str, Any] | None:
+    found = language_summary(run)
+    return None if found is None else asdict(found)
 
 
 def _decision(decision: Decision) -> dict[str, Any]:

@@ -141,6 +141,8 @@ def _p50(decision: Decision) -> Evidence:
 
 
 def _audio(run: Run) -> Evidence:
+    if run.subject.kind == "lm":
+        return False, _why("audio_text")
     measured = {sample.item for sample in run.samples}
     real = sum(item.source == "corpus" and item.id in measured for item in run.items)
     return (True, _why("audio_ok", n=real)) if real else (False, _why("audio_none"))
@@ -151,7 +153,8 @@ def _decision(decision: Decision) -> Evidence:
         return False, _why("decision_open")
     others = [check.metric for check in failing_gates(decision) if check.metric != "p50"]
     if decision.scenario is None or others:
-        return True, _why("decision_gate", names=",".join(others))
+        names = others or [check.metric for check in failing_gates(decision)]
+        return True, _why("decision_gate", names=",".join(names))
     return True, _why("decision_ok", letter=decision.scenario)
 
 

@@ -6,7 +6,9 @@ import shlex
 from collections.abc import Sequence
 
 from vozmetro.i18n import t
+from vozmetro.judge.language import language_summary
 from vozmetro.measure.records import Environment, Run
+from vozmetro.report import language as lm
 from vozmetro.report.escape import code, escape, link_target, table
 from vozmetro.report.formatting import (
     all_notes,
@@ -24,6 +26,7 @@ from vozmetro.report.rows import (
     transcript_rows,
 )
 from vozmetro.report.template import Judged, heading
+from vozmetro.report.words import words_text
 from vozmetro.units import duration, size
 
 
@@ -141,6 +144,23 @@ def per_length(judged: Judged, level: int, lang: str) -> list[str]:
     return lines
 
 
+def language(judged: Judged, level: int, lang: str) -> list[str]:
+    """Returns a language model's table: prompts, tokens after them, the cache."""
+    found = language_summary(judged.run)
+    if found is None:
+        return []
+    return [
+        *heading(level, t("lm.title", lang)),
+        *table(
+            lm.headings(lang), [[escape(cell) for cell in row] for row in lm.rows(found)], "r" * 8
+        ),
+        "",
+        *(f"- {label}: {value}" for label, value in lm.facts(found, lang)),
+        "",
+        t("lm.note", lang),
+    ]
+
+
 def notes(judged: Judged, level: int, lang: str) -> list[str]:
     """Returns every warning of the measurement and of the verdict."""
     found = all_notes(judged.run, judged.decision)
@@ -159,7 +179,9 @@ def transcripts(judged: Judged, level: int, lang: str) -> list[str]:
         return []
     header = [t(f"report.col_{name}", lang) for name in ("item", "reference", "output")]
     title = heading(level, t("report.transcripts_title", lang))
-    return [*title, t("report.transcripts_note", lang), "", *table(header, rows)]
+    words = words_text(judged.run, lang)
+    note = [t("report.transcripts_note", lang), ""]
+    return [*title, *([words, ""] if words else []), *note, *table(header, rows)]
 
 
 def files(judged: Judged, level: int, lang: str) -> list[str]:

@@ -61,6 +61,9 @@ def subject_name(run: Run) -> str:
 
 
 def _short(name: str, files: Sequence[str]) -> str:
+    bare, at, options = name.rpartition("@")
+    if at and "=" in options:
+        return f"{_short(bare, files)}@{options}"
     path = name.removeprefix("piper:").rstrip("/\\")
     if not path.lower().endswith(".onnx") and not any(file.startswith(path) for file in files):
         return name
@@ -174,6 +177,9 @@ def lengths_text(summary: RunSummary, lang: str) -> str:
     lengths = [seconds(value) for value in summary.lengths_s if value > 0]
     lengths = list(dict.fromkeys(lengths))
     items = len(summary.per_item)
+    if summary.prompt_tokens:
+        tokens = ", ".join(map(str, summary.prompt_tokens))
+        return t("report.over_prompts", lang, items=items, tokens=tokens)
     if not lengths:
         return t("report.over_inputs", lang, items=items)
     if len(lengths) > 8:

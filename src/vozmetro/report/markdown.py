@@ -104,6 +104,7 @@ def _section(
         *details.notes(judged, below, lang),
         *details.pictures(shown, below, lang),
         *details.method(judged, below, lang),
+        *details.language(judged, below, lang),
         *details.per_length(judged, below, lang),
         *details.times(judged, below, lang),
         *details.transcripts(judged, below, lang),

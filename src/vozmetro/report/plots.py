@@ -178,7 +178,7 @@ def latency_distribution(run: Run, summary: RunSummary, decision: Decision, lang
 
 
 def latency_by_length(run: Run, summary: RunSummary, decision: Decision, lang: str) -> bytes | None:
-    """Returns latency against audio length; None where there is only one length.
+    """Returns latency against the length of audio or prompt; None where there is only one.
 
     Args:
         run: What was measured.
@@ -186,7 +186,8 @@ def latency_by_length(run: Run, summary: RunSummary, decision: Decision, lang: s
         decision: Its verdict, for the P50 limit.
         lang: Of titles and labels.
     """
-    lengths = {item.id: item.seconds for item in run.items}
+    is_lm = run.subject.kind == "lm"
+    lengths = {item.id: float(item.tokens) if is_lm else item.seconds for item in run.items}
     measured = {name: lengths[name] for name in summary.per_item if lengths.get(name, 0) > 0}
     if len(set(measured.values())) < 2:
         return None
@@ -210,8 +211,10 @@ def latency_by_length(run: Run, summary: RunSummary, decision: Decision, lang: s
             lw=1.4,
             label=t("plots.limit_line", lang, name="P50", value=f"{limit:g}"),
         )
-        axis.set_title(t("plots.length_title", lang, name=_name(subject_name(run))))
-        axis.set(xlabel=t("plots.length_axis", lang), ylabel=_latency_label(lang, log=log))
+        title = "plots.prompt_title" if is_lm else "plots.length_title"
+        axis.set_title(t(title, lang, name=_name(subject_name(run))))
+        label = t("plots.prompt_axis" if is_lm else "plots.length_axis", lang)
+        axis.set(xlabel=label, ylabel=_latency_label(lang, log=log))
         axis.set_xlim(left=0)
         if not log:
             axis.set_ylim(bottom=0)

@@ -9,7 +9,7 @@ from vozmetro.i18n import t
 from vozmetro.judge.comparison import Comparison
 from vozmetro.judge.decision import Check, Decision
 from vozmetro.judge.statistics import RunSummary
-from vozmetro.measure.records import Environment, Memory, Run
+from vozmetro.measure.records import Environment, Memory, Run, Subject
 from vozmetro.report.formatting import (
     ICONS,
     Pair,
@@ -23,6 +23,7 @@ from vozmetro.report.formatting import (
     ratio_text,
     seconds,
 )
+from vozmetro.report.words import percentage, words_of
 from vozmetro.units import GB, count, ms, percent, plain, size
 
 
@@ -31,7 +32,8 @@ class ComparisonRow:
     """One line of the comparison table.
 
     Attributes:
-        key: `model`, `load`, `warmup`, `p50`, `p99`, `meets`, `throughput`, `ram` or `ratio`.
+        key: `model`, `load`, `warmup`, `p50`, `p99`, `meets`, `throughput`, `ram`, `wer`,
+            `ratio`.
         label: In the guide's words.
         a: The first subject's value.
         b: The second's.
@@ -54,9 +56,23 @@ def subject_parts(run: Run, lang: str) -> list[str]:
         t("report.parameters", lang, n=count(subject.parameters)) if subject.parameters else "",
         size(subject.bytes) if subject.files else "",
         t("report.threads" if threads != 1 else "report.thread", lang, n=threads),
-        t("report.dummy_weights", lang) if subject.weights == "dummy" else "",
+        t("report.on_cuda", lang) if subject.device == "cuda" else "",
+        dummy_text(subject, lang),
     ]
     return [word for word in words if word]
+
+
+def dummy_text(subject: Subject, lang: str) -> str:
+    """Returns that the weights are random, with what makes them again; empty for real ones."""
+    if subject.weights != "dummy":
+        return ""
+    told = [
+        plain(subject.architecture),
+        "" if subject.seed is None else t("report.dummy_seed", lang, seed=subject.seed),
+        plain(subject.architecture_sha256[:12]),
+    ]
+    words = ", ".join(one for one in told if one)
+    return t("report.dummy_weights", lang) + (f" ({words})" if words else "")
 
 
 def time_rows(run: Run, summary: RunSummary, lang: str) -> list[Pair]:
@@ -141,7 +157,7 @@ def item_rows(
         rows.append(
             (
                 plain(name),
-                seconds(lengths.get(name, 0.0)),
+                seconds(lengths[name]) if lengths.get(name) else "–",
                 str(item.n),
                 number(item.p50.value),
                 number(item.p90.value),
@@ -195,6 +211,7 @@ def environment_rows(environment: Environment, lang: str) -> list[Pair]:
         ("load", "" if env.load is None else f"{env.load:.2f}"),
         ("python", plain(env.python)),
         ("versions", plain(versions)),
+        ("gpu", plain(env.gpu)),
         ("noise", noise_text(env, lang)),
     ]
     return [(t(f"report.env_{key}", lang), value) for key, value in rows if value]
@@ -237,7 +254,7 @@ def _ms_digits(*values: float) -> int:
 
 
 def comparison_rows(comparison: Comparison, lang: str) -> list[ComparisonRow]:
-    """Returns the guide's comparison table, with RAM and the ratio's interval added."""
+    """Returns the guide's comparison table, with RAM, WER and the ratio's interval added."""
     a, b = comparison.a, comparison.b
     check_a, check_b = comparison.decision_a.check("p50"), comparison.decision_b.check("p50")
     record = comparison.record
@@ -260,14 +277,22 @@ def comparison_rows(comparison: Comparison, lang: str) -> list[ComparisonRow]:
     )
     ram_a, ram_b = a.peak_rss / GB, b.peak_rss / GB
     ratio, _, interval = ratio_text(comparison.ratio).partition(" ")
+    words = [words_of(record.a), words_of(record.b)]
+    heard = [row("wer", *map(percentage, words))] if any(words) else []
     return [
         row("model", *pair_names(record)),
         time("load", a.load_ms, b.load_ms),
         time("warmup", a.warmup_ms, b.warmup_ms),
         in_ms("p50", a.overall.p50.value, b.overall.p50.value, " 🎯"),
         in_ms("p99", a.overall.p99.value, b.overall.p99.value),
+        *(
+            [in_ms("per_token", a.parts_p50["per_token"], b.parts_p50["per_token"])]
+            if "per_token" in a.parts_p50 and "per_token" in b.parts_p50
+            else []
+        ),
         row("meets", *(t(f"guide.meets_{check.status}", lang) for check in (check_a, check_b))),
         row("throughput", rate(pace_a), rate(pace_b), difference(pace_a, pace_b, 2)),
         row("ram", f"{ram_a:.2f}", f"{ram_b:.2f}", difference(ram_a, ram_b, 2)),
+        *heard,
         row("ratio", ratio, interval, t("guide.pairs", lang, n=comparison.pairs)),
     ]

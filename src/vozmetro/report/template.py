@@ -36,6 +36,7 @@ from vozmetro.report.formatting import (
     when,
 )
 from vozmetro.report.rows import comparison_rows
+from vozmetro.report.words import percentage, words_of
 from vozmetro.units import GB, count, percent, size
 
 
@@ -56,14 +57,15 @@ def heading(level: int, text: str) -> list[str]:
 def head(run: Run, lang: str) -> list[str]:
     """Returns the template's first lines: date, hardware, ONNX Runtime."""
     env = run.environment
-    device = str(run.subject.options.get("device", "cpu"))
     hardware = t(
         "report.hardware",
         lang,
         cpu=escape(env.cpu),
         cores=env.cores_allowed,
         ram=size(env.ram_total).replace(" ", ""),
-        device=t("report.cpu_only", lang) if device == "cpu" else escape(device),
+        device=t("report.cpu_only", lang)
+        if run.subject.device == "cpu"
+        else escape(env.gpu or run.subject.device),
     )
     version = env.versions.get("onnxruntime", "")
     rows = (
@@ -173,10 +175,12 @@ def comparison(
 
 
 def _comparison_table(found: Comparison, lang: str) -> list[str]:
-    """The template's own table. Nobody measured quality here, so none is claimed."""
+    """The template's own table. Quality is the WER where both heard words, else not claimed."""
     p50_a, p50_b = found.a.overall.p50.value, found.b.overall.p50.value
     ram_a, ram_b = found.a.peak_rss, found.b.peak_rss
+    words = [words_of(found.record.a), words_of(found.record.b)]
     none = t("report.quality_none", lang)
+    heard = [f"WER {percentage(one)}" if one else none for one in words]
     rows = [
         [
             t("report.metric_p50", lang),
@@ -190,7 +194,7 @@ def _comparison_table(found: Comparison, lang: str) -> list[str]:
             f"{ram_b / GB:.1f}GB",
             percent(ram_a / ram_b if ram_b else None),
         ],
-        [t("report.row_quality", lang), none, none, "–"],
+        [t("report.row_quality", lang), *heard, "–"],
     ]
     names = [escape(name) for name in pair_names(found.record)]
     return table([t("report.col_metric", lang), *names, t("report.col_change", lang)], rows)

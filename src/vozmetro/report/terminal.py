@@ -13,8 +13,10 @@ from rich.text import Text
 from vozmetro.i18n import t
 from vozmetro.judge.comparison import Comparison
 from vozmetro.judge.decision import Decision
+from vozmetro.judge.language import language_summary
 from vozmetro.judge.statistics import RunSummary
 from vozmetro.measure.records import Environment, Run
+from vozmetro.report import language as lm
 from vozmetro.report.formatting import (
     ICONS,
     SUMMARY_PERCENT,
@@ -49,6 +51,7 @@ from vozmetro.report.rows import (
     time_rows,
     transcript_rows,
 )
+from vozmetro.report.words import words_text
 from vozmetro.units import plain
 
 STYLES = {"pass": "green", "fail": "red", "undecided": "yellow"}
@@ -72,13 +75,14 @@ def print_run(
     if run.status != "complete":
         parts.append(_partial(run, lang))
     parts += [
-        _titled(t("terminal.times", lang), _pairs(time_rows(run, summary, lang))),
-        _titled(t("terminal.limits", lang), _limits(decision, summary, lang)),
+        titled(t("terminal.times", lang), pairs(time_rows(run, summary, lang))),
+        titled(t("terminal.limits", lang), _limits(decision, summary, lang)),
     ]
+    parts += _language(run, lang)
     parts += _items(run, summary, decision, lang)
     parts += _memory(run, summary, lang)
     parts += _transcripts(run, lang)
-    parts += _bullets(
+    parts += bullets(
         t("terminal.notes", lang), [note_text(n, lang) for n in all_notes(run, decision)]
     )
     parts.append(_verdict(summary, decision, lang))
@@ -97,14 +101,14 @@ def print_comparison(console: Console, comparison: Comparison, lang: str) -> Non
     parts: list[ConsoleRenderable] = []
     for letter, run in (("A", record.a), ("B", record.b)):
         parts.append(_subject(run, lang, f"{letter} ="))
-    parts.append(_titled(t("terminal.comparison", lang), _comparison_table(comparison, lang)))
+    parts.append(titled(t("terminal.comparison", lang), _comparison_table(comparison, lang)))
     parts.append(_inset(Text(t(f"report.mode_{record.mode}", lang))))
     texts = [t("report.unfair", lang)] if record.unfair else []
     texts += [note_text(note, lang) for note in record.unfair]
     # The two are measured in turn: where one stopped, so did the other.
     if record.a.status != "complete":
         parts.append(_partial(record.a, lang))
-    parts += _bullets(t("terminal.notes", lang), texts + pair_notes(comparison, lang))
+    parts += bullets(t("terminal.notes", lang), texts + pair_notes(comparison, lang))
     parts.append(_comparison_verdict(comparison, lang))
     console.print(Group(*parts))
 
@@ -118,7 +122,7 @@ def print_environment(console: Console, environment: Environment, lang: str) -> 
         lang: `es` or `en`.
     """
     title = t("terminal.environment", lang)
-    console.print(_titled(title, _pairs(environment_rows(environment, lang))))
+    console.print(titled(title, pairs(environment_rows(environment, lang))))
 
 
 def _subject(run: Run, lang: str, prefix: str = "") -> ConsoleRenderable:
@@ -137,11 +141,13 @@ def _partial(run: Run, lang: str) -> ConsoleRenderable:
     return Group(Text(""), _listed([("⚠️ ", text)]))
 
 
-def _titled(title: str, *body: ConsoleRenderable) -> ConsoleRenderable:
+def titled(title: str, *body: ConsoleRenderable) -> ConsoleRenderable:
+    """A heading and what stands below it."""
     return Group(Text(""), Text(title, style="bold"), *body)
 
 
-def _pairs(rows: Iterable[Pair]) -> Table:
+def pairs(rows: Iterable[Pair]) -> Table:
+    """Labels and their values."""
     grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
     grid.add_column(no_wrap=True, style="dim")
     grid.add_column(overflow="fold")
@@ -159,6 +165,14 @@ def _table(*columns: tuple[str, str]) -> Table:
         else:
             table.add_column(Text(heading), overflow="fold", no_wrap=kind == "fixed")
     return table
+
+
+def table(columns: Iterable[tuple[str, str]], rows: Iterable[Sequence[str]]) -> ConsoleRenderable:
+    """A table of (heading, kind), as in `_table`, and its rows."""
+    made = _table(*columns)
+    for row in rows:
+        made.add_row(*map(Text, row))
+    return _indented(made)
 
 
 def _indented(part: ConsoleRenderable) -> ConsoleRenderable:
@@ -189,10 +203,19 @@ def _limits(decision: Decision, summary: RunSummary, lang: str) -> ConsoleRender
     return Group(_indented(table), *map(_indented, asides))
 
 
+def _language(run: Run, lang: str) -> list[ConsoleRenderable]:
+    found = language_summary(run)
+    if found is None:
+        return []
+    made = table(((title, "right") for title in lm.headings(lang)), lm.rows(found))
+    facts = pairs(lm.facts(found, lang))
+    return [titled(t("lm.title_terminal", lang), made, Text(""), facts)]
+
+
 def _items(run: Run, summary: RunSummary, decision: Decision, lang: str) -> list[ConsoleRenderable]:
     rows = item_rows(run, summary, decision)
     table = _table(
-        (t("terminal.item", lang), "left"),
+        (t("terminal.prompt" if run.subject.kind == "lm" else "terminal.item", lang), "left"),
         (t("terminal.seconds", lang), "right"),
         ("n", "right"),
         ("P50 (ms)", "right"),
@@ -205,7 +228,8 @@ def _items(run: Run, summary: RunSummary, decision: Decision, lang: str) -> list
     body: list[ConsoleRenderable] = [_indented(table)]
     body += _more(len(rows), lang)
     body.append(Text("  " + t("terminal.mean_over", lang, what=lengths_text(summary, lang))))
-    return [_titled(t("terminal.items", lang), *body)]
+    title = "terminal.prompts" if run.subject.kind == "lm" else "terminal.items"
+    return [titled(t(title, lang), *body)]
 
 
 def _more(rows: int, lang: str) -> list[ConsoleRenderable]:
@@ -223,7 +247,7 @@ def _memory(run: Run, summary: RunSummary, lang: str) -> list[ConsoleRenderable]
     )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    return [_titled(t("terminal.memory", lang), _indented(table))]
+    return [titled(t("terminal.memory", lang), _indented(table))]
 
 
 def _transcripts(run: Run, lang: str) -> list[ConsoleRenderable]:
@@ -240,15 +264,16 @@ def _transcripts(run: Run, lang: str) -> list[ConsoleRenderable]:
     for row in rows[:_MOST_ROWS]:
         table.add_row(*(Text(cell) for cell in row))
     table.width = 78
-    return [
-        _titled(t("terminal.transcripts", lang), _indented(table), *_more(len(rows), lang)),
-    ]
+    words = words_text(run, lang)
+    below = [*_more(len(rows), lang), *([_inset(Text(words))] if words else [])]
+    return [titled(t("terminal.transcripts", lang), _indented(table), *below)]
 
 
-def _bullets(title: str, texts: Sequence[str]) -> list[ConsoleRenderable]:
+def bullets(title: str, texts: Sequence[str]) -> list[ConsoleRenderable]:
+    """Warnings under their heading; nothing for none."""
     if not texts:
         return []
-    return [_titled(title, _listed([("⚠️ ", text) for text in texts]))]
+    return [titled(title, _listed([("⚠️ ", text) for text in texts]))]
 
 
 def _inset(words: ConsoleRenderable) -> ConsoleRenderable:

@@ -1,0 +1,1 @@
+"""How good what was heard and said is; never how fast."""
