@@ -29,12 +29,13 @@ MAX_RANK = 8
 
 @dataclass(frozen=True)
 class Variable:
-    """One stored tensor: its name, dimensions, dtype label and bytes."""
+    """One stored tensor: its name, dimensions, dtype label, bytes, and where these begin."""
 
     name: str
     shape: tuple[int, ...]
     label: str
     bytes: int
+    offset: int
 
 
 class _Reader:
@@ -43,7 +44,12 @@ class _Reader:
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file = file
         self._path = path
-        self._left = os.fstat(file.fileno()).st_size
+        self._size = self._left = os.fstat(file.fileno()).st_size
+
+    @property
+    def offset(self) -> int:
+        """Bytes read so far."""
+        return self._size - self._left
 
     def damaged(self, why: str) -> ModelError:
         return ModelError("ctranslate2_damaged", path=self._path, detail=why)
@@ -108,8 +114,9 @@ def _variable(reader: _Reader) -> Variable:
     label, item = DTYPES[dtype]
     if math.prod(shape) * item != size:
         raise reader.damaged(f"{name}: {size} B")
+    offset = reader.offset
     reader.skip(size)
-    return Variable(name, shape, label, size)
+    return Variable(name, shape, label, size, offset)
 
 
 def inspect(folder: Path) -> Inspection:
