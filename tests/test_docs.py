@@ -15,14 +15,22 @@ from urllib.parse import unquote
 import click
 import onnx_zoo
 import pytest
+from pydantic import BaseModel
 
 from vozmetro.cli.app import build
 from vozmetro.cli.measure import EXIT_CODES
 from vozmetro.cli.run import INTERRUPTED
+from vozmetro.engines import registry
 from vozmetro.i18n import catalogue
 from vozmetro.judge.budget import Budget
-from vozmetro.measure import graph_inputs, records
+from vozmetro.measure import depth_records, graph_inputs, records, roofline_records
+from vozmetro.measure.depths import DEPTHS
+from vozmetro.measure.workload import NEW_TOKENS, PROMPT_TOKENS
+from vozmetro.models import architectures, receipt
 from vozmetro.models.catalogue import catalogue as models
+from vozmetro.models.dummy_name import PRECISIONS, is_dummy
+from vozmetro.models.resolve import split_options
+from vozmetro.prepare import records as prepare_records
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.es.md")
@@ -30,6 +38,7 @@ PAIRS = (
     READMES,
     ("docs/measuring.md", "docs/medicion.md"),
     ("docs/verdict.md", "docs/veredicto.md"),
+    ("docs/models.md", "docs/modelos.md"),
 )
 DOCUMENTS = (
     *(name for pair in PAIRS for name in pair),
@@ -42,7 +51,11 @@ DOCUMENTS = (
 FOREIGN_OPTIONS = {"--check"}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+SCRIPTS = ("guide", "convert", "quantize")
+"""Modules of the command line that `scripts/` call as well."""
+NAMED = re.compile(r"\bvozmetro ([a-z]+(?: [a-z]+)*)")
+"""The words of a command, up to the first that is no plain word."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +105,55 @@ def options_of(command: click.Command) -> set[str]:
     return named | {"--help"}
 
 
+def leaves(of: click.Group | None = None, before: str = "") -> dict[str, click.Command]:
+    """The commands that do something, by the words that call them: `bench`, `models fetch`."""
+    found: dict[str, click.Command] = {}
+    for name, command in (of or group()).commands.items():
+        words = f"{before}{name}"
+        if isinstance(command, click.Group):
+            found |= leaves(command, f"{words} ")
+        else:
+            found[words] = command
+    return found
+
+
+def groups(of: click.Group | None = None, before: str = "") -> dict[str, click.Group]:
+    """The commands that hold others, by the words that call them; the program itself by none."""
+    here = of or group()
+    found = {before.strip(): here}
+    for name, command in here.commands.items():
+        if isinstance(command, click.Group):
+            found |= groups(command, f"{before}{name} ")
+    return found
+
+
+def called(words: list[str]) -> tuple[str, list[str]]:
+    """The command that words call, and the words left for it; fails where there is none."""
+    known = leaves()
+    for count in range(1, len(words) + 1):
+        name = " ".join(words[:count])
+        if name in known:
+            return name, words[count:]
+        assert name in groups(), f"there is no command {name}"
+    return " ".join(words), []
+
+
 def own_options() -> set[str]:
-    return options_of(group()).union(*map(options_of, group().commands.values()))
+    commands = [*leaves().values(), *groups().values()]
+    return set().union(*map(options_of, commands))
 
 
 def script_options() -> set[str]:
-    sources = [ROOT / "src/vozmetro/cli/guide.py", *(ROOT / "benchmarks").glob("*.py")]
+    sources = [ROOT / f"src/vozmetro/cli/{name}.py" for name in SCRIPTS]
+    sources += (ROOT / "benchmarks").glob("*.py")
     text = "".join(source.read_text(encoding="utf-8") for source in sources)
-    return set(re.findall(r'(?:add_argument|option)\("(--[a-z-]+)"', text))
+    return set(re.findall(r'(?:add_argument|option)\(\s*"(--[a-z0-9-]+)"', text))
+
+
+def named_in(name: str) -> list[list[str]]:
+    """Words after `vozmetro` of each command in running text."""
+    code = "\n".join(re.findall(r"`([^`\n]+)`", prose(name)))
+    return [words.split() for words in NAMED.findall(code)]
 
 
 def command_lines(name: str) -> Iterator[list[str]]:
@@ -132,16 +186,14 @@ def test_ci_finds_the_test_command_in_the_readme() -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_commands_that_are_named_exist(name: str) -> None:
-    code = "\n".join(re.findall(r"`([^`\n]+)`", prose(name)))
-    named = set(re.findall(r"\bvozmetro ([a-z]+)", code))
-    named |= {words[0] for words in command_lines(name)}
-    assert named <= set(group().commands)
+    for words in [*named_in(name), *command_lines(name)]:
+        called(words)
 
 
 @pytest.mark.parametrize("name", READMES)
 def test_every_command_and_option_is_in_the_readme(name: str) -> None:
-    named = set(re.findall(r"`vozmetro ([a-z]+)", prose(name)))
-    assert named == set(group().commands)
+    named = {called(words)[0] for words in named_in(name)}
+    assert named - set(groups()) == set(leaves())
     assert own_options() - set(OPTION.findall(read(name))) == set()
 
 
@@ -151,12 +203,13 @@ def test_options_that_are_named_exist(name: str) -> None:
     assert named - own_options() - script_options() - FOREIGN_OPTIONS == set()
 
 
-@pytest.mark.parametrize("name", READMES)
+@pytest.mark.parametrize("name", [*READMES, "docs/models.md", "docs/modelos.md"])
 def test_command_lines_parse(name: str) -> None:
     lines = list(command_lines(name))
     assert len(lines) > 5
     for words in lines:
-        with group().commands[words[0]].make_context(words[0], words[1:]):
+        command, rest = called(words)
+        with leaves()[command].make_context(command, rest):
             pass
 
 
@@ -168,6 +221,11 @@ def test_defaults_are_those_of_the_program(name: str) -> None:
         assert row is not None
         assert row[0].endswith(f"| {default} |")
         assert params[option].default in (20, "decided", 600.0)
+    lists = {"prompt-tokens": PROMPT_TOKENS, "new-tokens": [NEW_TOKENS], "layers": DEPTHS}
+    for option, numbers in lists.items():
+        row = re.search(rf"^\| `--{option}\b.*$", read(name), re.MULTILINE)
+        assert row is not None
+        assert row[0].endswith(f"| {','.join(map(str, numbers))} |")
 
 
 @pytest.mark.parametrize("name", READMES)
@@ -181,7 +239,31 @@ def test_catalogue_names_in_examples_exist(name: str) -> None:
     cascades = [word for words in command_lines(name) for word in words if "+" in word]
     assert cascades
     for cascade in cascades:
-        assert set(cascade.split("+")) <= set(models())
+        assert {split_options(part)[0] for part in cascade.split("+")} <= set(models())
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_options_behind_names_in_examples_exist(name: str) -> None:
+    words = [part for line in command_lines(name) for word in line for part in word.split("+")]
+    for bare, options in map(split_options, words):
+        if bare in models():
+            known = set(registry.find(models()[bare].engine).defaults)
+            assert {one for one in options if not one.startswith("session.")} <= known
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_dummies_in_examples_exist(name: str) -> None:
+    given = [word for line in command_lines(name) for word in line if is_dummy(word)]
+    given += re.findall(r"`(dummy:[a-z0-9:-]+)`", prose(name))
+    for word in given:
+        _, architecture, precision = word.split(":")
+        assert architecture in architectures.names()
+        assert precision in PRECISIONS
+
+
+@pytest.mark.parametrize("name", ["docs/models.md", "docs/modelos.md"])
+def test_architectures_are_all_listed(name: str) -> None:
+    assert set(architectures.names()) <= set(rows(read(name)))
 
 
 @pytest.mark.parametrize("name", READMES)
@@ -230,13 +312,15 @@ def test_the_input_rules_are_those_of_the_code_in_their_order(name: str, title: 
 
 RECORDS = [
     one
-    for one in vars(records).values()
-    if isinstance(one, type) and issubclass(one, records.Record) and one is not records.Record
+    for module in (records, depth_records, roofline_records, prepare_records, receipt)
+    for one in vars(module).values()
+    if isinstance(one, type) and issubclass(one, BaseModel) and one is not records.Record
+    if one.__module__ == module.__name__ and not one.__name__.startswith("_")
 ]
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
-def test_every_field_of_a_record_is_described(record: type[records.Record]) -> None:
+def test_every_field_of_a_record_is_described(record: type[BaseModel]) -> None:
     described = rows(section("docs/run-schema.md", record.__name__))
     assert sorted(described) == sorted(record.model_fields)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from vozmetro import Options, api, load_run
+from vozmetro.cli.demo import FAST
 from vozmetro.engines import registry
 from vozmetro.engines.base import LoadRequest
 from vozmetro.errors import InputError
@@ -51,7 +52,7 @@ def test_unknown_engine_names_those_there_are() -> None:
     with pytest.raises(InputError) as caught:
         registry.find("kaldi")
     assert caught.value.code == "unknown_engine"
-    assert "faster-whisper, onnx, piper" in str(caught.value)
+    assert "faster-whisper, language-model, onnx, piper" in str(caught.value)
 
 
 def test_cascade_parts_add_up_to_the_post_endpoint_latency() -> None:
@@ -99,17 +100,25 @@ def test_demo_measures_decides_and_reports(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for said in ("whisper-base", "TABLA COMPARATIVA", "VEREDICTO", "Recomendación", "report.md"):
-        assert said in done.stdout
+    said = ("whisper-base-onnx", "WER", "TABLA COMPARATIVA", "VEREDICTO", "Recomendación")
+    for one in (*said, "report.md"):
+        assert one in done.stdout
     report = (tmp_path / "out" / "report.md").read_text()
     for section in ("## Modelo Testeado", "## Decisión", "Checklist"):
         assert section in report
-    for name in ("whisper-base", "whisper-tiny-en", "piper-joe", "whisper-base+piper-joe"):
+    runs = {}
+    for name in ("whisper-base-onnx", FAST, "whisper-base", "piper-joe", f"{FAST}+piper-joe"):
         run = load_run(tmp_path / "out" / name)
         assert isinstance(run, Run)
         assert run.status == "complete"
+        runs[name] = run
     assert isinstance(load_run(tmp_path / "out" / "comparison"), ComparisonRecord)
+    # One set of real weights at two precisions, with WER beside the latency.
+    assert runs["whisper-base-onnx"].subject.precision == "FP32"
+    assert runs[FAST].subject.precision == "INT8"
+    assert runs[FAST].subject.options["context"] == "1.0"
+    assert "| WER |" in report
     # Whisper base is right about the English pangram; a broken engine would not be.
-    base = load_run(tmp_path / "out" / "whisper-base")
-    heard = {item.id: item.output for item in base.items}  # type: ignore[union-attr]
-    assert "quick brown fox" in heard["en/quick_brown_fox"].lower()
+    for name in ("whisper-base-onnx", FAST, "whisper-base"):
+        heard = {item.id: item.output for item in runs[name].items}
+        assert "quick brown fox" in heard["en/quick_brown_fox"].lower()

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from vozmetro.cli import convert, hypotheses, models, quantize, roofline
 from vozmetro.cli import options as shared
 from vozmetro.cli.localized import LocalizedCommand, LocalizedGroup
-from vozmetro.errors import InputError
 from vozmetro.i18n import t
 
 
@@ -30,6 +30,9 @@ def build(lang: str) -> click.Group:
     shared.language(lang)(group)
     for make in (_bench, _compare, _report, _demo, _env, _subjects):
         group.add_command(make(lang))
+    for room in (models, convert, quantize, roofline, hypotheses):
+        for command in room.commands(lang):
+            group.add_command(command)
     return group
 
 
@@ -108,20 +111,9 @@ def _report(lang: str) -> click.Command:
     )
     @shared.language(lang)
     def report(runs: tuple[Path, ...], out: Path | None) -> int:
-        from vozmetro.measure.records import Run
-        from vozmetro.measure.storage import load
-        from vozmetro.report.bundle import write_report
+        from vozmetro.cli import measure
 
-        records = [load(path) for path in runs]
-        for path, record in zip(runs, records, strict=True):
-            if isinstance(record, Run) and not record.samples:
-                raise InputError("run_empty", path=path)
-        singles = [record for record in records if isinstance(record, Run)]
-        comparisons = [record for record in records if not isinstance(record, Run)]
-        first = runs[0] if runs[0].is_dir() else runs[0].parent
-        written = write_report(out or first, singles, comparisons, lang)
-        click.echo(say("cli.report_written", path=written))
-        return 0
+        return measure.report(runs, out, lang)
 
     return _command("report", lang, report)
 

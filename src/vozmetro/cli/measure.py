@@ -12,21 +12,24 @@ import click
 from rich.console import Console
 
 from vozmetro import api
+from vozmetro.cli.depths import bench_study, show_study
 from vozmetro.cli.options import RUNS_FOLDER, command_line, to_options
 from vozmetro.cli.progress import ProgressLine
 from vozmetro.cli.run import INTERRUPTED, output
-from vozmetro.errors import OutputError, VozmetroError
+from vozmetro.errors import InputError, OutputError, VozmetroError
 from vozmetro.i18n import t
 from vozmetro.judge.budget import Budget
 from vozmetro.judge.comparison import Comparison
 from vozmetro.judge.decision import Decision, judge
 from vozmetro.judge.statistics import summarize_run
+from vozmetro.measure.depth_records import DepthStudy
 from vozmetro.measure.records import ComparisonRecord, Run
-from vozmetro.measure.storage import check_writable
+from vozmetro.measure.storage import check_writable, load
 from vozmetro.models.checks import parse_parameters
 from vozmetro.planning import new_id
 from vozmetro.report.bundle import comparison_json, summary_json, write_report
 from vozmetro.report.terminal import print_comparison, print_run
+from vozmetro.studies import wants_study
 
 # In the order in which the better of two subjects is found.
 EXIT_CODES = {"pass": 0, "undecided": 3, "fail": 1}
@@ -39,6 +42,8 @@ def bench(subject: str, chosen: dict[str, Any], lang: str) -> int:
         chosen = {**chosen, "claimed_params": parse_parameters(chosen["claimed_params"])}
     options = to_options(chosen, command_line())
     with output_folder(chosen["out"], subject) as out:
+        if wants_study(subject, options):
+            return bench_study(subject, options, out, chosen, lang)
         with ProgressLine(lang) as line:
             run = api.bench(subject, options, out=out, listen=line)
         return show_run(run, out, chosen, lang)
@@ -47,6 +52,8 @@ def bench(subject: str, chosen: dict[str, Any], lang: str) -> int:
 def compare(a: str, b: str, unfair: bool, chosen: dict[str, Any], lang: str) -> int:
     """Measures two subjects side by side; returns the exit code."""
     options = to_options(chosen, command_line())
+    if options.layers or options.check_full:
+        raise click.UsageError(t("cli.layers_alone", lang))
     with output_folder(chosen["out"], f"{Path(a).stem}-vs-{Path(b).stem}") as out:
         with ProgressLine(lang) as line:
             comparison = api.compare(a, b, options, out=out, listen=line, unfair=unfair)
@@ -59,6 +66,8 @@ def resume(path: Path, chosen: dict[str, Any], lang: str) -> int:
     check_writable(folder)
     with ProgressLine(lang) as line:
         result = api.resume(path, listen=line)
+    if isinstance(result, DepthStudy):
+        return show_study(result, folder, chosen, lang)
     if isinstance(result, Comparison):
         return show_comparison(result, folder, chosen, lang)
     return show_run(result, folder, chosen, lang)
@@ -81,6 +90,28 @@ def output_folder(given: Path | None, name: str) -> Iterator[Path]:
     finally:
         if not known and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def report(paths: Sequence[Path], out: Path | None, lang: str) -> int:
+    """Writes one report of saved measurements; returns the exit code.
+
+    Raises:
+        InputError: `run_empty` for a run without a measured inference, and what `load` raises.
+    """
+    records = [load(path) for path in paths]
+    for path, record in zip(paths, records, strict=True):
+        if isinstance(record, Run | DepthStudy) and not record.samples:
+            raise InputError("run_empty", path=path)
+    first = paths[0] if paths[0].is_dir() else paths[0].parent
+    written = write_report(
+        out or first,
+        [record for record in records if isinstance(record, Run)],
+        [record for record in records if isinstance(record, ComparisonRecord)],
+        lang,
+        [record for record in records if isinstance(record, DepthStudy)],
+    )
+    click.echo(t("cli.report_written", lang, path=written))
+    return 0
 
 
 def show_run(run: Run, out: Path, chosen: dict[str, Any], lang: str) -> int:

@@ -45,6 +45,12 @@ def measuring(lang: str) -> Callable[[F], F]:
                      help=say("shape")),
         click.option("--languages", metavar="es,en", help=say("languages")),
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help=say("limit")),
+        click.option("--prompt-tokens", metavar="16,64,256", help=say("prompt_tokens")),
+        click.option("--new-tokens", type=int, metavar="N", help=say("new_tokens")),
+        click.option("--layers", metavar="1,2,4", help=say("layers")),
+        click.option("--check-full", is_flag=True, help=say("check_full")),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu",
+                     help=say("device", default="cpu")),
         click.option("--threads", type=int, metavar="N", help=say("threads")),
         click.option("--budget", type=click.Path(path_type=Path), metavar="TOML",
                      help=say("budget")),
@@ -86,7 +92,8 @@ def to_options(chosen: dict[str, Any], command: list[str]) -> Options:
     """Returns the API's options from the parsed ones.
 
     Raises:
-        InputError: `bad_number_list` or `bad_shape`, and what reading the budget raises.
+        InputError: `bad_number_list`, `bad_integer_list` or `bad_shape`, and what reading the
+            budget raises.
     """
     from vozmetro.api import load_budget
     from vozmetro.judge.budget import Budget
@@ -106,6 +113,11 @@ def to_options(chosen: dict[str, Any], command: list[str]) -> Options:
         claimed_parameters=chosen.get("claimed_params"),
         seed=chosen["seed"],
         command=command,
+        device=chosen["device"],
+        prompt_tokens=integers(chosen["prompt_tokens"]),
+        new_tokens=chosen["new_tokens"],
+        layers=integers(chosen["layers"]),
+        check_full=chosen["check_full"],
     )
 
 
@@ -118,6 +130,14 @@ def numbers(text: str | None) -> list[float]:
     if not all(math.isfinite(value) for value in values):
         raise InputError("bad_number_list", given=text)
     return values
+
+
+def integers(text: str | None) -> list[int]:
+    """Reads `16,64,256`."""
+    try:
+        return [int(part) for part in text.split(",")] if text else []
+    except ValueError as error:
+        raise InputError("bad_integer_list", given=text) from error
 
 
 def shape(text: str) -> tuple[str, list[int]]:
