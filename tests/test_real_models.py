@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vozmetro import Options, api, load_run
-from vozmetro.cli.demo import FAST
+from vozmetro.cli.demo import FAST, PAIR
 from vozmetro.engines import registry
 from vozmetro.engines.base import LoadRequest
 from vozmetro.errors import InputError
@@ -116,7 +116,9 @@ def test_demo_measures_decides_and_reports(tmp_path: Path) -> None:
     # One set of real weights at two precisions, with WER beside the latency.
     assert runs["whisper-base-onnx"].subject.precision == "FP32"
     assert runs[FAST].subject.precision == "INT8"
-    assert runs[FAST].subject.options["context"] == "1.0"
+    # The published count of Whisper base; a second copy of the token table is none.
+    assert {runs[name].subject.parameters for name in PAIR} == {72_593_920}
+    assert runs[FAST].subject.options["context"] == "3.0"
     assert "| WER |" in report
     # Whisper base is right about the English pangram; a broken engine would not be.
     for name in ("whisper-base-onnx", FAST, "whisper-base"):

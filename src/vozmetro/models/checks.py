@@ -114,7 +114,7 @@ def _inspection(
     marks = {prop.key: prop.value for prop in model.metadata_props}
     by_label = _bytes(held)
     # A second copy of a tied tensor takes room, but is no parameter.
-    tied = {name.strip() for name in marks.get("vozmetro.tied", "").split(",")}
+    tied = {_bare(name.strip()) for name in marks.get("vozmetro.tied", "").split(",")}
     return Inspection(
         format="ONNX",
         precision=majority(_bytes(tensor for tensor in held if tensor.is_weight)),
@@ -122,7 +122,7 @@ def _inspection(
             tensor.elements
             for tensor in held
             # A quantized copy has its bits behind its name.
-            if tensor.is_weight and re.sub(r"_q\d$", "", tensor.name) not in tied
+            if tensor.is_weight and _bare(tensor.name) not in tied
         ),
         bytes_by_dtype=by_label,
         weight_bytes=sum(by_label.values()),
@@ -137,6 +137,11 @@ def _inspection(
         outputs=outputs,
         marks=marks,
     )
+
+
+def _bare(name: str) -> str:
+    """A weight's name without what says how it is stored."""
+    return re.sub(r"_q\d$", "", name)
 
 
 def _bytes(held: Iterable[weights.Stored]) -> dict[str, int]:
