@@ -377,3 +377,22 @@ def test_both_languages_have_the_same_parts(english: str, spanish: str) -> None:
 def test_both_languages_link_to_each_other_at_the_top(english: str, spanish: str) -> None:
     for name, other in ((english, spanish), (spanish, english)):
         assert f"]({Path(other).name})" in "\n".join(read(name).splitlines()[:4])
+
+
+GENERATED = {"en": "docs/hypotheses.md", "es": "docs/hipotesis.md"}
+
+
+@pytest.mark.parametrize(("lang", "name"), GENERATED.items())
+def test_generated_page_names_its_command_and_holds_every_claim(lang: str, name: str) -> None:
+    from vozmetro.hypotheses.files import read_claims
+    from vozmetro.report.escape import escape
+
+    text = read(name)
+    assert f"`vozmetro hypotheses check guia vozmetro-runs --out {name} --lang {lang}`" in text
+    for claim in read_claims("guia").claims:
+        assert escape(getattr(claim.says, lang)) in text
+
+
+def test_generated_pages_come_to_the_same_findings() -> None:
+    found = [re.findall(r"[✅❌🚫❔⏳](?= )", read(name)) for name in GENERATED.values()]
+    assert found[0] == found[1]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from run_factory import make_run
 
-from tests.run_factory import make_run
 from vozmetro.errors import InputError, ModelError
 from vozmetro.quality.wer import corpus_wer, run_word_errors, word_errors
 from vozmetro.speech.normalize import normalize
