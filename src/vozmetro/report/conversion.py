@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,13 +13,18 @@ from vozmetro.i18n import t
 
 
 def conversion_lines(record: Mapping[str, Any], path: Path, lang: str) -> Iterator[str]:
-    """Yields the lines for a terminal.
+    """Yields the paragraphs for a terminal of 80 columns.
 
     Args:
         record: A `Conversion` as plain data.
         path: The model.
         lang: `es` or `en`.
     """
+    for line in _lines(record, path, lang):
+        yield textwrap.fill(line, 80, subsequent_indent="   ", break_on_hyphens=False)
+
+
+def _lines(record: Mapping[str, Any], path: Path, lang: str) -> Iterator[str]:
     say = partial(t, lang=lang)
     total = sum(file["bytes"] for file in record["output"])
     yield say("convert.written", path=units.plain(path), size=units.size(total))

@@ -1,0 +1,185 @@
+"""`vozmetro convert` and the guide's script as a person uses them, without PyTorch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import decoder_tiny
+import numpy as np
+import pytest
+import whisper_zoo
+from rich.cells import cell_len
+
+from vozmetro.cli.convert import commands
+from vozmetro.cli.run import run
+from vozmetro.models.checks import check_onnx
+from vozmetro.models.convert.decoder import DecoderShape
+from vozmetro.report.conversion import conversion_lines
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "convert_to_onnx.py"
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: object, lang: str = "es") -> Any:
+    (command,) = commands(lang)
+    code = run(command, [str(word) for word in words], lang)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def language_model(folder: Path) -> Path:
+    """A tiny Qwen3 as Hugging Face ships it."""
+    config = decoder_tiny.CONFIGS["qwen3"]
+    wanted = decoder_tiny.shapes(DecoderShape.from_config(config))
+    tensors = {name: decoder_tiny.tensor(name, shape) for name, shape in wanted.items()}
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").write_bytes(whisper_zoo.safetensors_bytes(tensors))
+    (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+def test_a_language_model_keeps_the_name_that_was_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = language_model(tmp_path / "source")
+    out = tmp_path / "onnx" / "mine.onnx"
+    code, said, _ = call(capsys, source, "--output", out, "--no-parity")
+    assert code == 0
+    assert "No se ha comparado" in said
+    # It computes what the writer, tested on its own, computes of the same weights.
+    direct = decoder_tiny.write(tmp_path / "direct.onnx")
+    found, wanted = (decoder_tiny.said(decoder_tiny.load(path)) for path in (out, direct))
+    np.testing.assert_array_equal(found, wanted)
+    assert (out.parent / "tokenizer.json").is_file()
+
+
+def test_the_record_can_be_traced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from vozmetro import packages
+
+    source = language_model(tmp_path / "source")
+    words = ("--precision", "int4", "--block", "32", "--no-parity", "--json")
+    code, said, _ = call(capsys, source, "--output", tmp_path / "out", *words)
+    assert code == 0
+    record = json.loads(said)
+    assert record == json.loads((tmp_path / "out" / "model.conversion.json").read_bytes())
+    assert record["scheme"] == {"precision": "int4", "block": "32", "source": "Hugging Face"}
+    for side, folder in (("source", source), ("output", tmp_path / "out")):
+        for file in record[side]:
+            path = folder / file["name"]
+            assert packages.is_intact(path, file["bytes"], file["sha256"])
+    assert {file["name"] for file in record["output"]} == {"model.onnx", "model.onnx.data"}
+
+
+def test_whisper_is_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = whisper_zoo.ctranslate2(tmp_path / "source")
+    code, _, _ = call(capsys, source, "--output", tmp_path / "w.onnx", "--no-parity")
+    assert code == 0
+    for name in ("encoder.onnx", "decoder.onnx"):
+        check_onnx(tmp_path / "w" / name)
+    assert (tmp_path / "w" / "conversion.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda folder: None, "There is no folder"),
+        (lambda folder: folder.mkdir(), "no weights that can be converted"),
+        (lambda folder: _with(folder, "config.json", b"{"), "not a readable config.json"),
+        (lambda folder: _with(folder, "config.json", b"[]"), "not a readable config.json"),
+        (lambda folder: _with(folder, "pytorch_model.bin", b"x", config=True), "pickle"),
+    ],
+)
+def test_what_cannot_be_converted_is_one_error(
+    make: Any, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "source")
+    words = (tmp_path / "source", "--output", tmp_path / "out", "--no-parity")
+    code, out, err = call(capsys, *words, lang="en")
+    assert (code, out) == (2, "")
+    assert says in err
+    assert not (tmp_path / "out").exists()
+
+
+def _with(folder: Path, name: str, content: bytes, *, config: bool = False) -> None:
+    folder.mkdir()
+    (folder / name).write_bytes(content)
+    if config:
+        (folder / "config.json").write_text("{}")
+
+
+def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = language_model(tmp_path / "source")
+    (tmp_path / "mine.onnx").write_text("precious")
+    code, _, err = call(
+        capsys, source, "--output", tmp_path / "mine.onnx", "--no-parity", lang="en"
+    )
+    assert code == 2
+    assert "not overwritten" in err
+    assert (tmp_path / "mine.onnx").read_text() == "precious"
+
+
+def test_without_torch_the_comparison_names_its_extra(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    source = language_model(tmp_path / "source")
+    code, _, err = call(capsys, source, "--output", tmp_path / "m.onnx", lang="en")
+    assert code == 2
+    assert "pip install 'vozmetro[convert]'" in err
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_other_families_are_exported_at_full_precision_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = language_model(tmp_path / "source")
+    (source / "config.json").write_text(json.dumps({"model_type": "wav2vec2"}))
+    words = (source, "--output", tmp_path / "m.onnx", "--precision", "int8", "--no-parity")
+    code, _, err = call(capsys, *words, lang="en")
+    assert code == 2
+    assert "vozmetro quantize" in err
+
+
+@pytest.mark.slow
+def test_optimizing_says_what_it_gained_and_keeps_a_working_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = language_model(tmp_path / "source")
+    out = tmp_path / "m.onnx"
+    code, said, _ = call(capsys, source, "--output", out, "--no-parity", "--optimize", "--json")
+    assert code == 0
+    gain = json.loads(said)["optimization"]["m.onnx"]
+    assert gain["kept"] == (gain["high"] is not None and gain["high"] < 1)
+    direct = decoder_tiny.write(tmp_path / "direct.onnx")
+    found, wanted = (decoder_tiny.said(decoder_tiny.load(path)) for path in (out, direct))
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_the_guides_script(tmp_path: Path) -> None:
+    source = whisper_zoo.ctranslate2(tmp_path / "source")
+    words = [sys.executable, str(SCRIPT), "--model", str(source), "--output", str(tmp_path / "w")]
+    done = subprocess.run([*words, "--optimise"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Error" in done.stderr
+
+
+@pytest.mark.parametrize("lang", ["es", "en"])
+def test_a_parity_report_fits_a_terminal(lang: str) -> None:
+    parity = {
+        "reference": "faster-whisper float32", "input": "es/conteo, " * 12, "max_error": 1.7e-3,
+        "relative_error": 4.3e-6, "utterances": 6, "identical": 5, "differing": ["es/conteo"],
+        "layers": 2,
+    }  # fmt: skip
+    gain = {"ratio": 0.99, "low": 0.98, "high": 1.01, "load_ratio": 0.7, "kept": False}
+    record = {
+        "output": [{"bytes": 10}], "seconds": 2.0, "peak_rss": 10**8, "parity": parity,
+        "scheme": {"precision": "int8"}, "optimization": {"encoder.onnx": gain},
+    }  # fmt: skip
+    text = "\n".join(conversion_lines(record, Path("models/whisper"), lang))
+    assert max(map(cell_len, text.splitlines())) <= 80
+    for figure in ("1.7e-03", "4.3e-06", "0.990", "0.980–1.010", "INT8"):
+        assert figure in text
