@@ -133,6 +133,30 @@ def test_without_torch_the_comparison_names_its_extra(
     assert not (tmp_path / "m.onnx").exists()
 
 
+def test_nothing_is_left_of_a_conversion_that_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors = whisper_zoo.weights()
+    # The encoder can be written, the decoder cannot.
+    del tensors["model.decoder.layer_norm.weight"]
+    source = whisper_zoo.hugging_face(tmp_path / "source", tensors)
+    code, _, err = call(capsys, source, "--output", tmp_path / "w", "--no-parity", lang="en")
+    assert code == 2
+    assert "decoder.layer_norm.weight" in err
+    assert not (tmp_path / "w").exists()
+
+
+def test_without_its_source_engine_a_whisper_is_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    source = whisper_zoo.ctranslate2(tmp_path / "source")
+    code, _, err = call(capsys, source, "--output", tmp_path / "w", lang="en")
+    assert code == 2
+    assert "pip install 'vozmetro[whisper]'" in err
+    assert not (tmp_path / "w").exists()
+
+
 def test_other_families_are_exported_at_full_precision_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

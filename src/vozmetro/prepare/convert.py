@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vozmetro.audio import read, synthetic_speech
-from vozmetro.errors import InputError, ModelError
+from vozmetro.errors import InputError, MissingExtraError, ModelError
 from vozmetro.measure.environment import available_ram, cores_allowed
 from vozmetro.measure.memory import peak_rss
 from vozmetro.models.convert import torch_export
@@ -140,8 +141,8 @@ def convert(
     """
     source = read_source(folder)
     scheme = Scheme(precision, block)
-    if parity and source.format == "Hugging Face":
-        torch_export.require_torch()
+    if parity:
+        _require_reference(source)
     if source.family == "other" and precision != "fp32":
         raise InputError("convert_other_precision", kind=source.config.get("model_type", "?"))
     path = _place(output, source)
@@ -151,7 +152,8 @@ def convert(
     waveforms = _speech(corpus) if parity and source.family != "decoder" else []
     listen("writing")
     began = time.perf_counter()
-    written, exported = _write(source, path, scheme, waveforms)
+    with _whole(path):
+        written, exported = _write(source, path, scheme, waveforms)
     seconds = time.perf_counter() - began
     peak = peak_rss()
     found: Parity | None = None
@@ -179,6 +181,39 @@ def convert(
     )
     records.save(record, path)
     return Converted(path, record)
+
+
+def _require_reference(source: Source) -> None:
+    """Checks that what runs the source is there, before anything is written.
+
+    Raises:
+        MissingExtraError: With the install command.
+    """
+    if source.format == "Hugging Face":
+        torch_export.require_torch()
+        return
+    try:
+        import faster_whisper  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("whisper", "faster-whisper") from error
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Takes away what was written of a model when it could not be written whole.
+
+    Args:
+        path: A file or a folder, neither of which held anything before.
+    """
+    try:
+        yield
+    except BaseException:
+        if path.suffix == ".onnx":
+            for part in (path, path.with_name(f"{path.name}.data")):
+                part.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def _place(output: Path, source: Source) -> Path:
