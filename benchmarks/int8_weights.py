@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -58,7 +59,7 @@ WAYS: Mapping[str, Callable[[Floats], Stored]] = {
 def session(stored: Stored, threads: int) -> ort.InferenceSession:
     """Returns x [n, inputs] -> y [n, outputs], the inputs quantized as they come."""
     values, scale, zero = stored
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "w": np.ascontiguousarray(values.T),
         "scale": scale,
         "zero": np.array(zero, values.dtype),

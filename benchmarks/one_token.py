@@ -96,12 +96,12 @@ class Chain:
             nodes += made
             self.layers += 1
             self.bytes = sum(value.nbytes for value in constants.values())
-        ends = [
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, WIDTH])]
+        start, end = (
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, WIDTH])
             for name in ("x0", f"x{self.layers}")
-        ]
+        )
         stored = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-        graph = helper.make_graph(nodes, "chain", *ends, stored)
+        graph = helper.make_graph(nodes, "chain", [start], [end], stored)
         opsets = [helper.make_opsetid("", 21), helper.make_opsetid(MICROSOFT, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
         options = ort.SessionOptions()

@@ -48,6 +48,7 @@ class Subject:
 
     @classmethod
     def load(cls, name: str, threads: int) -> Subject:
+        """Returns it when it is loaded, with its own engine and options."""
         part = resolve_subject(name).models[0]
         engine = registry.find(part.engine)
         registry.import_modules(engine)
