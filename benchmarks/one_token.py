@@ -43,7 +43,13 @@ def blocked(bits: int, block: int) -> Callable[[np.random.Generator, int], Layer
             f"w{i}": random.integers(0, 256, shape, dtype=np.uint8),
             f"s{i}": random.uniform(0.001, 0.002, WIDTH * WIDTH // block).astype(np.float32),
         }
-        sizes = {"K": WIDTH, "N": WIDTH, "bits": bits, "block_size": block, "accuracy_level": 4}
+        sizes: dict[str, Any] = {
+            "K": WIDTH,
+            "N": WIDTH,
+            "bits": bits,
+            "block_size": block,
+            "accuracy_level": 4,
+        }
         names = [f"x{i}", *constants]
         node = helper.make_node("MatMulNBits", names, [f"x{i + 1}"], domain=MICROSOFT, **sizes)
         return constants, [node]
