@@ -9,22 +9,19 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from vozmetro.errors import InputError
 from vozmetro.judge.claims import Claims, parse_claims
 from vozmetro.judge.derived import from_depths, from_roofline
 from vozmetro.judge.evidence import About, Evidence, from_comparison, from_run, label, spoken
 from vozmetro.judge.word_errors import Counts, from_error_pairs, from_errors
-from vozmetro.measure.records import SCHEMA_VERSION, ComparisonRecord, Run
+from vozmetro.measure.records import ComparisonRecord, Item, Run
 from vozmetro.measure.roofline_records import Roofline
-from vozmetro.measure.storage import load
+from vozmetro.measure.storage import load_any
 from vozmetro.models import architectures
 from vozmetro.models.architectures import Architecture
 from vozmetro.models.modality import FAMILIES
 from vozmetro.models.overview import overview
-from vozmetro.quality.wer import word_errors
-from vozmetro.speech.normalize import normalize
+from vozmetro.quality.wer import heard_items, word_errors
 
 BUILT_IN = ("guia",)
 """Names of the claims that come with vozmetro."""
@@ -60,7 +57,7 @@ def read_evidence(paths: Sequence[Path]) -> list[Evidence]:
         paths: Records, folders that are searched for them, or models (`.onnx`) to be inspected.
 
     Raises:
-        InputError: `evidence_missing` for a folder without any, and what `load` raises.
+        InputError: `evidence_missing` for a folder without any, and what `load_any` raises.
         ModelError: A model cannot or must not be read.
     """
     found = known_architectures()
@@ -96,28 +93,16 @@ def _evidence(path: Path) -> list[Evidence]:
     shown = _short(path)
     if path.suffix.lower() == ".onnx":
         return _from_model(path)
-    if _kind(path) == "roofline":
-        return from_roofline(_roofline(path), shown)
-    record = load(path)
+    record = load_any(path)
+    if isinstance(record, Roofline):
+        return from_roofline(record, shown)
     if isinstance(record, Run):
-        return from_run(record, shown) + from_errors(record, _word_counts(record), shown)
+        (counts,) = _word_counts(record)
+        return from_run(record, shown) + from_errors(record, counts, shown)
     if isinstance(record, ComparisonRecord):
-        sides = (_word_counts(record.a), _word_counts(record.b))
-        return from_comparison(record, shown) + from_error_pairs(record, *sides, shown)
+        a, b = _word_counts(record.a, record.b)
+        return from_comparison(record, shown) + from_error_pairs(record, a, b, shown)
     return from_depths(record, shown)
-
-
-def _roofline(path: Path) -> Roofline:
-    raw = json.loads(path.read_bytes())
-    version = raw.get("schema_version")
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise InputError("run_newer", path=path, version=version, known=SCHEMA_VERSION)
-    try:
-        return Roofline.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError("run_unreadable", path=path, detail=f"{where}: {first['msg']}") from error
 
 
 def _short(path: Path) -> str:
@@ -127,13 +112,16 @@ def _short(path: Path) -> str:
     return str(full.relative_to(here)) if full.is_relative_to(here) else str(path)
 
 
-def _word_counts(run: Run) -> Counts:
-    """Errors and words of each utterance of recorded speech; none where it does not listen."""
-    if run.subject.kind not in ("stt", "cascade"):
-        return []
-    spoken_items = [i for i in run.items if i.source == "corpus" and normalize(i.text)]
-    counted = [word_errors([item.text], [item.output]) for item in spoken_items]
-    return [(one.errors, one.words) for one in counted]
+def _word_counts(*runs: Run) -> list[Counts]:
+    """Errors and words of each utterance of recorded speech that all of the runs reached."""
+    each = [{one.id: one for one in heard_items(run) if one.source == "corpus"} for run in runs]
+    shared = [name for name in each[0] if all(name in items for items in each)]
+    return [[_count(items[name]) for name in shared] for items in each]
+
+
+def _count(item: Item) -> tuple[int, int]:
+    found = word_errors([item.text], [item.output])
+    return found.errors, found.words
 
 
 def known_architectures() -> list[Evidence]:

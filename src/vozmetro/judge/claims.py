@@ -118,7 +118,6 @@ class Pair(_Strict):
         other: Precisions of the faster side; for `sample_rate` the rate in Hz.
         options: Session options of the faster side, which the slower one lacks.
         model_rate: Rate in Hz for which the model's input is defined.
-        frames_per_second: Frames that its front end makes of a second of audio.
     """
 
     differs: Literal["precision", "options", "sample_rate"]
@@ -126,7 +125,6 @@ class Pair(_Strict):
     other: list[str] = []
     options: dict[str, str] = {}
     model_rate: int | None = None
-    frames_per_second: int | None = None
 
 
 class Claim(_Strict):

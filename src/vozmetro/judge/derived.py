@@ -16,25 +16,36 @@ from vozmetro.judge.evidence import (
     machine_of,
     spoken,
 )
+from vozmetro.judge.roofline import notes
 from vozmetro.measure.depth_records import DepthStudy
 from vozmetro.measure.roofline_records import Floor, Roofline
 
 _METRICS = {"inference": "latency_p50_ms", "prefill": FIRST_TOKEN, "decode": PER_TOKEN}
 _STAGES = {"first_token": FIRST_TOKEN, "per_token": PER_TOKEN}
+_UNSOUND = {
+    "roofline_busy": "ceilings",
+    "roofline_below": "ceilings",
+    "roofline_data": "assumed",
+    "roofline_phonemes": "assumed",
+}
+"""Notes of a roofline after which its floors must not count, and why."""
+_RAM_MARGIN = 0.3
+"""How far the RAM that a model is expected to need lies from what it is measured to take."""
 
 
 def from_roofline(record: Roofline, file: str = "") -> list[Evidence]:
-    """Returns each item's floors: by memory alone, and with the arithmetic that was measured.
+    """Returns floors: by memory alone, and with the arithmetic that was measured.
 
-    The first holds for every implementation of that precision, the second for kernels as fast as
-    the fastest that were measured.
+    The first holds for implementations that read every weight once for each token or inference, the
+    second for kernels as fast as the fastest that were measured. A language model has one for each
+    item; anything else has its least, because no measurement of many items can go below that.
 
     Args:
         record: What was found.
         file: Where it lies.
     """
     units = {one.unit for one in record.items}
-    about = About(
+    whose = About(
         name=record.subject,
         # It keeps no kind; what has prompts is a language model.
         kind="lm" if units & {"prefill", "decode"} else "",
@@ -44,25 +55,35 @@ def from_roofline(record: Roofline, file: str = "") -> list[Evidence]:
         parameters=record.parameters,
         dummy=record.weights == "dummy",
     )
+    machine = record.machine
+    # Read anew, because an earlier version may have noted less.
+    noted = [one.code for one in (*record.notes, *notes(record.items, machine))]
     base = Evidence(
         metric="",
         value=0.0,
         low=0.0,
         high=None,
-        about=about,
+        about=whose,
         source="floor",
         relation="at_least",
         id=record.id,
         file=file,
-        machine=f"{record.machine.cpu} × {record.machine.threads}",
+        machine=f"{machine.cpu} × {machine.cores or machine.threads}",
+        threads=machine.threads,
+        cores=machine.cores,
         date=record.created,
+        unsound=next((_UNSOUND[code] for code in noted if code in _UNSOUND), ""),
     )
-    found = []
-    for item in record.items:
-        memory = sum(step.times * step.memory_ms for step in item.steps)
-        found.append(_floor(base, item, memory))
-        found.append(replace(_floor(base, item, item.floor_ms), source="floor_compute"))
-    return found
+    items = record.items
+    memory = [_floor(base, one, sum(s.times * s.memory_ms for s in one.steps)) for one in items]
+    rates = replace(base, source="floor_compute")
+    return [*_counted(memory), *_counted([_floor(rates, one, one.floor_ms) for one in items])]
+
+
+def _counted(floors: list[Evidence]) -> list[Evidence]:
+    """All of a language model's; else the least, because a run's items are timed together."""
+    whole = [one for one in floors if one.metric == "latency_p50_ms"]
+    return [min(whole, key=lambda one: one.value)] if whole else floors
 
 
 def _floor(base: Evidence, item: Floor, ms: float) -> Evidence:
@@ -73,8 +94,9 @@ def _floor(base: Evidence, item: Floor, ms: float) -> Evidence:
 def from_depths(study: DepthStudy, file: str = "") -> list[Evidence]:
     """Returns what a study of depths tells of the full depth.
 
-    Of a model that speaks it is the time to the first sound, else the time to the first token and
-    of each after it. Nothing where too few depths were measured.
+    Of a model that speaks it is the least time to the first sound, else the time to the first token
+    and of each after it; and the RAM that it is expected to need. Nothing where too few depths were
+    measured.
 
     Args:
         study: What was measured.
@@ -87,24 +109,23 @@ def from_depths(study: DepthStudy, file: str = "") -> list[Evidence]:
     base = Evidence(
         metric="",
         value=report.ram,
-        low=report.ram,
-        high=report.ram,
+        low=report.ram * (1 - _RAM_MARGIN),
+        high=report.ram * (1 + _RAM_MARGIN),
         # Its files are those of shallower models.
         about=replace(about(study.subject), parameters=None, dummy=True),
         source="depths",
         id=study.id,
         file=file,
         machine=machine_of(study.environment, study.subject.device),
+        threads=study.settings.threads,
+        cores=study.environment.cores_allowed,
         date=study.created,
         n=report.rounds,
         unsound="run_failed" if study.status == "failed" else "",
-        synthetic=True,
+        synthetic=any(task.seconds for task in study.tasks),
     )
-    return [*_times(base, report), replace(base, metric="ram", extrapolated=_is_guess(report))]
-
-
-def _is_guess(report: DepthReport) -> bool:
-    return any(one.extrapolated for one in report.figures)
+    # It is a sum over sizes even where the full depth was loaded: other depths shared the process.
+    return [*_times(base, report), replace(base, metric="ram", extrapolated=True)]
 
 
 def _times(base: Evidence, report: DepthReport) -> list[Evidence]:
@@ -115,15 +136,9 @@ def _times(base: Evidence, report: DepthReport) -> list[Evidence]:
             if one.kind in _STAGES
         ]
     # The one that the study's own verdict is about: the thinker least ahead, the most favourable.
+    # The sum leaves stages out, so that it says only what the time cannot go below.
     first = _figure(base, "latency_p50_ms", report.first_audio[0])
-    rate = replace(
-        first,
-        metric="throughput",
-        value=1000 / first.value,
-        low=1000 / first.high if first.high else None,
-        high=1000 / first.low if first.low else None,
-    )
-    return [first, rate]
+    return [replace(first, relation="at_least", high=None)]
 
 
 def _figure(base: Evidence, metric: str, one: Figure) -> Evidence:

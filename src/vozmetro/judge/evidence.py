@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,9 +14,9 @@ from vozmetro.judge.advice import suspect_codes
 from vozmetro.judge.budget import Budget
 from vozmetro.judge.checks import check_throughput
 from vozmetro.judge.comparison import log_ratios, median_ratio
-from vozmetro.judge.language import language_summary
+from vozmetro.judge.language import typical
 from vozmetro.judge.rounds import rounds_of
-from vozmetro.judge.statistics import Interval, percentile, summarize_run
+from vozmetro.judge.statistics import Interval, is_sequential, percentile, settled, summarize_run
 from vozmetro.measure.records import ComparisonRecord, Environment, Note, Run, Subject
 
 Source = Literal[
@@ -52,6 +52,7 @@ class About:
         device: `cpu` or `cuda`.
         parameters: Counted in the files, None where unknown.
         dummy: The weights are random.
+        options: Engine options in force, `a=1,b=2`.
     """
 
     name: str
@@ -62,6 +63,7 @@ class About:
     device: str = "cpu"
     parameters: float | None = None
     dummy: bool = False
+    options: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,11 @@ class Evidence:
         id: Of the run or record; empty for arithmetic.
         file: Where the record lies.
         machine: CPU that it was taken on; empty where it does not depend on one.
+        threads: Threads that the engine had; 0 where that is not known or does not matter.
+        cores: Cores that it might have used; 0 likewise.
         date: ISO 8601.
         n: Samples behind it.
-        unsound: Code of why it must not count at all (`run_failed`, `suspect`, `unfair`).
+        unsound: Code of why it must not count at all (`run_failed`, `suspect`, `ceilings`).
         synthetic: Its audio was no recorded speech.
         extrapolated: Not measured at full size.
         part: Part of a cascade's latency.
@@ -91,6 +95,9 @@ class Evidence:
         pair: What differs between the sides, for gains: `precision FP32>INT8`, `options a=1`.
         modality: What the model takes and gives: `text_input`, `audio_output`, ...
         said: A sentence of its own.
+        first_ms: For FIRST_TOKEN of a run: ms to the first token, sample by sample.
+        token_ms: Ms of each token after it, of the same samples; empty where there is none.
+        sequential: The samples ended because of what they showed.
     """
 
     metric: str
@@ -103,6 +110,8 @@ class Evidence:
     id: str = ""
     file: str = ""
     machine: str = ""
+    threads: int = 0
+    cores: int = 0
     date: str = ""
     n: int = 0
     unsound: str = ""
@@ -114,6 +123,9 @@ class Evidence:
     pair: str = ""
     modality: frozenset[str] = frozenset()
     said: Note | None = None
+    first_ms: tuple[float, ...] = ()
+    token_ms: tuple[float, ...] = ()
+    sequential: bool = False
 
 
 def machine_of(environment: Environment, device: str = "cpu") -> str:
@@ -137,8 +149,9 @@ def spoken(*names: str) -> tuple[str, ...]:
 
 
 def label(precision: str) -> str:
-    """Returns `INT4` for `int4-b128`, and so on."""
-    return precision.upper().split("-")[0]
+    """Returns `INT4` for `int4-b128` and for `4 bits`, and so on."""
+    words = precision.upper().split("-")[0]
+    return {"4 BITS": "INT4", "8 BITS": "INT8"}.get(words, words)
 
 
 def about(subject: Subject) -> About:
@@ -160,6 +173,7 @@ def about(subject: Subject) -> About:
         device=subject.device,
         parameters=subject.parameters,
         dummy=subject.weights == "dummy",
+        options=",".join(f"{key}={value}" for key, value in sorted(subject.options.items())),
     )
 
 
@@ -170,7 +184,7 @@ def from_run(run: Run, file: str = "") -> list[Evidence]:
         run: What was measured.
         file: Where it lies.
     """
-    base = _base(run, file)
+    base = base_of(run, file)
     summary = summarize_run(run)
     found = [
         _interval(base, "parameters", _exact(run.subject.parameters)),
@@ -178,7 +192,8 @@ def from_run(run: Run, file: str = "") -> list[Evidence]:
     ]
     loads = [session.load_ms / 1000 for session in run.sessions]
     warmups = [float(np.mean(s.warmup_ms)) / 1000 for s in run.sessions if s.warmup_ms]
-    found += [_spread(base, "load", loads), _spread(base, "warmup", warmups)]
+    # One figure for each session: fewer than six have no interval of their median.
+    found += [_median(base, "load", loads), _median(base, "warmup", warmups)]
     if run.subject.kind == "lm":
         found += _tokens(run, base)
     else:
@@ -208,9 +223,9 @@ def from_comparison(record: ComparisonRecord, file: str = "") -> list[Evidence]:
     ratio = median_ratio(log_ratios(other, base))
     if math.isnan(ratio.value):
         return found
-    unsound = "unfair" if record.unfair else _unsound(base) or _unsound(other)
+    unsound = "unfair" if record.unfair else why_unsound(base) or why_unsound(other)
     gain = replace(
-        _base(base, file),
+        base_of(base, file),
         metric="gain",
         value=(1 - ratio.value) * 100,
         low=None if ratio.high is None else (1 - ratio.high) * 100,
@@ -263,7 +278,8 @@ def _options(a: Mapping[str, str], b: Mapping[str, str]) -> tuple[str, bool] | N
     return f"options {words}", bool(less)
 
 
-def _base(run: Run, file: str) -> Evidence:
+def base_of(run: Run, file: str) -> Evidence:
+    """Returns what all figures of a run have in common, without any figure."""
     return Evidence(
         metric="",
         value=math.nan,
@@ -274,14 +290,18 @@ def _base(run: Run, file: str) -> Evidence:
         id=run.id,
         file=file,
         machine=machine_of(run.environment, run.subject.device),
+        threads=run.settings.threads,
+        cores=run.environment.cores_allowed,
         date=run.created,
         n=len(run.samples),
-        unsound=_unsound(run),
-        synthetic=any(item.source == "synthetic" for item in run.items),
+        unsound=why_unsound(run),
+        # A prompt is no audio.
+        synthetic=any(item.source == "synthetic" for item in run.items if not item.tokens),
     )
 
 
-def _unsound(run: Run) -> str:
+def why_unsound(run: Run) -> str:
+    """Returns the code of why a run must not count at all; empty where it may."""
     if run.status == "failed":
         return "run_failed"
     return "suspect" if suspect_codes(run) else ""
@@ -295,16 +315,6 @@ def _exact(value: float | None) -> Interval:
 
 def _interval(base: Evidence, metric: str, found: Interval) -> Evidence:
     return replace(base, metric=metric, value=found.value, low=found.low, high=found.high)
-
-
-def _spread(base: Evidence, metric: str, values: Sequence[float]) -> Evidence:
-    """One figure for each session: the median, and all of them between its ends."""
-    if not values:
-        return replace(base, metric=metric)
-    middle = float(np.median(values))
-    return replace(
-        base, metric=metric, value=middle, low=min(values), high=max(values), n=len(values)
-    )
 
 
 def _parts(run: Run, base: Evidence, tau: float) -> list[Evidence]:
@@ -326,17 +336,30 @@ def _parts(run: Run, base: Evidence, tau: float) -> list[Evidence]:
 
 
 def _tokens(run: Run, base: Evidence) -> list[Evidence]:
-    """Time to the first token, and for each after it, by length of the prompt."""
-    summary = language_summary(run)
+    """Time to the first token by length of the prompt, with what an answer is put together from."""
+    samples, _ = settled(run)
     found = []
-    for one in summary.prompts if summary else ():
-        mine = replace(base, prompt_tokens=one.tokens, n=one.n)
-        found.append(_interval(mine, FIRST_TOKEN, one.ttft))
-        if one.per_token is not None:
-            found.append(_interval(mine, PER_TOKEN, one.per_token))
+    for item in run.items:
+        mine = [sample for sample in samples if sample.item == item.id]
+        first = tuple(sample.ms for sample in mine)
+        later = tuple(s.parts["per_token"] for s in mine if "per_token" in s.parts)
+        if not first:
+            continue
+        sequential = is_sequential(run)
+        one = _interval(base, FIRST_TOKEN, typical(first, sequential=sequential))
+        found.append(
+            replace(
+                one,
+                n=len(first),
+                prompt_tokens=item.tokens,
+                first_ms=first,
+                token_ms=later if len(later) == len(first) else (),
+                sequential=sequential,
+            )
+        )
     return found
 
 
-def _median(base: Evidence, metric: str, values: Iterable[float], tau: float) -> Evidence:
-    series = np.array(list(values), float)
+def _median(base: Evidence, metric: str, values: Sequence[float], tau: float = 1.0) -> Evidence:
+    series = np.array(values, float)
     return replace(_interval(base, metric, percentile(series, 0.5, tau)), n=len(series))

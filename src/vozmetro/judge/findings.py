@@ -21,8 +21,8 @@ class Weighed:
 
     Attributes:
         evidence: The figure; for an answer of a language model, put together from its tokens.
-        verdict: `silent` where a lower bound leaves the claim open; `left_out` where the figure
-            must not count.
+        verdict: `silent` where a lower bound leaves the claim open or the samples are too few;
+            `left_out` where the figure must not count.
         why: For `left_out`: the reason, `hypotheses.left_<why>` in the catalogues.
     """
 
@@ -56,12 +56,12 @@ def weigh(claim: Claim, one: Evidence) -> Verdict:
     """Returns what a figure that may count says: where its interval lies to the claim's.
 
     A lower bound is an interval without an upper end. It refutes a claim that it lies above and
-    never confirms one with an upper end.
+    never confirms one with an upper end. A figure without either end says nothing.
     """
     least, most = claim.bounds
-    low, high = one.low, one.high
-    if one.relation == "at_least":
-        low, high = (one.value if low is None else low), None
+    low, high = one.low, None if one.relation == "at_least" else one.high
+    if low is None and high is None:
+        return "silent"
     strict = claim.compare == "below"
     over = low is not None and most is not None and (low >= most if strict else low > most)
     under = high is not None and least is not None and high < least

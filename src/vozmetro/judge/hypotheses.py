@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vozmetro.judge.claims import HIGHER_IS_BETTER, Claim
-from vozmetro.judge.evidence import Evidence
+from vozmetro.judge.evidence import About, Evidence
 from vozmetro.judge.findings import Finding, Status, Verdict, Weighed, weigh
 from vozmetro.judge.impossible import by_arithmetic, by_modality
-from vozmetro.judge.matching import QUALITY, answers, fits, left_out
+from vozmetro.judge.matching import COMPUTED, FEWEST_BITS, QUALITY, answers, bits, fits, left_out
 from vozmetro.measure.records import Note
 
 MACHINE_BOUND = frozenset(
     {"latency_p50_ms", "latency_p99_ms", "throughput", "load", "warmup", "gain"}
 )
 """Metrics of which a figure from another machine says nothing about this one."""
+IMPOSSIBLE_FROM = 1.5
+"""Floor over the claim's limit from which the machine forbids it: a floor takes for granted that
+the best bandwidth seen is the best there is, and moments of more have been seen."""
 
 
 def check(
@@ -44,29 +47,33 @@ def _check(claim: Claim, evidence: Sequence[Evidence], machine: str) -> Finding:
 
 
 def _superseded(claim: Claim, weighed: list[Weighed], machine: str) -> list[Weighed]:
-    """Leaves out other machines where this one answers, and extrapolations of what was measured."""
-    counted = [one for one in weighed if one.verdict != "left_out"]
+    """Leaves out other machines where this one answers, then estimates of what was measured."""
     here = claim.metric in MACHINE_BOUND and any(
-        one.evidence.machine == machine for one in counted if machine
+        one.evidence.machine == machine for one in _telling(weighed) if machine
     )
+    near = [
+        _out(one, "other_machine") if here and one.evidence.machine not in ("", machine) else one
+        for one in weighed
+    ]
     measured = {
         one.evidence.about.precision
-        for one in counted
-        if one.evidence.source in ("run", "comparison", "depths")
-        and not one.evidence.extrapolated
-        and one.verdict != "silent"
+        for one in _telling(near)
+        if one.evidence.source not in COMPUTED and not one.evidence.extrapolated
     }
-    found = []
-    for one in weighed:
-        whose = one.evidence
-        why = ""
-        if here and whose.machine not in ("", machine):
-            why = "other_machine"
-        elif whose.extrapolated and whose.about.precision in measured:
-            why = "extrapolated"
-        out = why and one.verdict != "left_out"
-        found.append(Weighed(whose, "left_out", why) if out else one)
-    return found
+    return [
+        _out(one, "extrapolated")
+        if one.evidence.extrapolated and one.evidence.about.precision in measured
+        else one
+        for one in near
+    ]
+
+
+def _telling(weighed: Sequence[Weighed]) -> list[Weighed]:
+    return [one for one in weighed if one.verdict not in ("left_out", "silent")]
+
+
+def _out(one: Weighed, why: str) -> Weighed:
+    return one if one.verdict == "left_out" else Weighed(one.evidence, "left_out", why)
 
 
 def _conclude(claim: Claim, weighed: list[Weighed]) -> Finding:
@@ -75,32 +82,63 @@ def _conclude(claim: Claim, weighed: list[Weighed]) -> Finding:
     A promise is kept where one configuration keeps it (or all, by its scope) and broken where all
     that were tried break it. A description must hold of all of them.
     """
-    verdicts: dict[Verdict, list[Weighed]] = {}
+    by_verdict: dict[Verdict, list[Weighed]] = {}
     for one in weighed:
-        verdicts.setdefault(one.verdict, []).append(one)
-    for group in verdicts.values():
-        group.sort(key=lambda w: w.evidence.value, reverse=claim.metric in HIGHER_IS_BETTER)
-    confirms, refutes = verdicts.get("confirms", []), verdicts.get("refutes", [])
-    straddles = verdicts.get("straddles", [])
-    floors = [one for one in refutes if one.evidence.source == "floor"]
+        by_verdict.setdefault(one.verdict, []).append(one)
+    for group in by_verdict.values():
+        # What was measured first, then the best figure.
+        sign = -1 if claim.metric in HIGHER_IS_BETTER else 1
+        group.sort(key=lambda w: (w.evidence.source in COMPUTED, sign * w.evidence.value))
+    refutes, straddles = by_verdict.get("refutes", []), by_verdict.get("straddles", [])
+    # The best of several measurements of the same thing is luck: one that breaks the claim counts.
+    broken = {_configuration(one.evidence) for one in refutes}
+    kept = by_verdict.get("confirms", [])
+    confirms = [one for one in kept if _configuration(one.evidence) not in broken]
     enough = claim.promise and claim.scope == "some"
-    if confirms and (enough or not (refutes or straddles)):
-        return _finding(claim, "confirmed", confirms[0].evidence, weighed)
-    if floors:
-        return _finding(claim, "impossible", floors[0].evidence, weighed)
-    if straddles or (confirms and refutes):
-        return _finding(claim, "undecided", (straddles or confirms)[0].evidence, weighed)
-    if refutes:
-        return _finding(claim, "refuted", refutes[0].evidence, weighed)
-    return _finding(claim, "not_tested", None, weighed)
+    alone = enough or not (refutes or straddles)
+    untried = refutes and enough and _smaller_untried(claim, refutes)
+    cases: tuple[tuple[Status, str, list[Weighed]], ...] = (
+        ("confirmed", "", confirms if alone else []),
+        ("impossible", "because_floor", [w for w in refutes if _forbids(claim, w.evidence)]),
+        ("undecided", "because_mixed", [*straddles, *kept] if kept and refutes else []),
+        ("undecided", "because_undecided", straddles),
+        ("undecided", "because_untried", refutes if untried else []),
+        ("refuted", "", refutes),
+    )
+    for status, code, found in cases:
+        if found:
+            return _finding(claim, status, code, found[0].evidence, weighed)
+    return _finding(claim, "not_tested", "", None, weighed)
+
+
+def _configuration(one: Evidence) -> tuple[About, str, str, int, str]:
+    """What measurements of the same thing have in common."""
+    return one.about, one.part, one.machine, one.threads, one.pair
+
+
+def _forbids(claim: Claim, one: Evidence) -> bool:
+    most = claim.bounds[1]
+    return one.source == "floor" and most is not None and one.value >= IMPOSSIBLE_FROM * most
+
+
+def _smaller_untried(claim: Claim, refutes: Sequence[Weighed]) -> bool:
+    """Whether the claim leaves the precision open, hangs on it, and the smallest was not tried."""
+    hangs = claim.metric == "ram" or claim.work is not None
+    tried = min(bits(one.evidence) for one in refutes)
+    return hangs and not claim.subject.precision and tried > FEWEST_BITS
 
 
 def _finding(
-    claim: Claim, status: Status, decisive: Evidence | None, weighed: Sequence[Weighed]
+    claim: Claim, status: Status, code: str, decisive: Evidence | None, weighed: Sequence[Weighed]
 ) -> Finding:
     better = status == "confirmed" and decisive is not None and _more_than_kept(claim, decisive)
     ordered = sorted(weighed, key=lambda w: (w.evidence is not decisive, w.verdict == "left_out"))
-    reason = _reason(claim, status, decisive, ordered, better)
+    if decisive is None:
+        reason = _untested(claim, ordered)
+    elif status == "confirmed":
+        reason = Note(code=f"hypotheses.because_{'better' if better else 'confirmed'}")
+    else:
+        reason = Note(code=f"hypotheses.{code or _because(claim, decisive)}")
     return Finding(claim, status, reason, decisive, tuple(ordered), better)
 
 
@@ -113,27 +151,14 @@ def _more_than_kept(claim: Claim, decisive: Evidence) -> bool:
     return decisive.high is not None and decisive.high < end
 
 
-def _reason(
-    claim: Claim,
-    status: Status,
-    decisive: Evidence | None,
-    weighed: Sequence[Weighed],
-    better: bool,
-) -> Note:
-    if decisive is None:
-        return _untested(claim, weighed)
-    code = {
-        "confirmed": "because_better" if better else "because_confirmed",
-        "impossible": "because_floor",
-        "undecided": "because_undecided",
-        "refuted": "because_under",
-    }[status]
+def _because(claim: Claim, decisive: Evidence) -> str:
+    """Why a claim is refuted."""
     most = claim.bounds[1]
-    if status == "refuted" and most is not None and decisive.value >= most:
-        code = "because_kernels" if decisive.source == "floor_compute" else "because_over"
-    if status == "undecided" and any(one.verdict == "refutes" for one in weighed):
-        code = "because_mixed"
-    return Note(code=f"hypotheses.{code}")
+    if most is None or decisive.value < most:
+        return "because_under"
+    computed = {"floor": "because_floor", "floor_compute": "because_kernels"}
+    tried = "because_none" if claim.promise and claim.scope == "some" else "because_over"
+    return computed.get(decisive.source, tried)
 
 
 def _untested(claim: Claim, weighed: Sequence[Weighed]) -> Note:

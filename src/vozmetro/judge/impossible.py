@@ -11,9 +11,6 @@ from vozmetro.judge.findings import Finding, Status, Verdict, Weighed, weigh
 from vozmetro.measure.records import Note
 from vozmetro.units import count, size
 
-_SECONDS = 10
-"""Length of the audio with which the sum of frames is shown."""
-
 
 def by_arithmetic(claim: Claim) -> Finding | None:
     """Returns a finding where sums alone settle the claim; None where they do not."""
@@ -53,20 +50,6 @@ def by_modality(claim: Claim, mine: Sequence[Evidence]) -> Finding | None:
     return Finding(claim, status, reason, known, (Weighed(known, verdict),))
 
 
-def frames_of(seconds: int, rate: int, model_rate: int, frames_per_second: int) -> int:
-    """Returns the frames that a front end makes of audio, whatever rate it was recorded at.
-
-    Args:
-        seconds: Length of the audio.
-        rate: Of the recording, in Hz.
-        model_rate: For which the front end is defined, in Hz; the audio is brought to it first.
-        frames_per_second: Frames of a second at `model_rate`.
-    """
-    recorded = seconds * rate
-    resampled = recorded * model_rate // rate
-    return resampled * frames_per_second // model_rate
-
-
 def _too_many_parameters(claim: Claim, parameters: float) -> Finding | None:
     most = claim.bounds[1]
     if most is None or parameters / 8 <= most:
@@ -87,28 +70,16 @@ def _too_many_parameters(claim: Claim, parameters: float) -> Finding | None:
 
 
 def _same_frames(claim: Claim) -> Finding | None:
-    """What a model computes hangs on its frames, and they are the same at either rate."""
+    """A model with a front end of its own gets as many frames, whatever the recording's rate."""
     pair = claim.pair
-    if pair is None or not pair.model_rate or not pair.frames_per_second:
+    if pair is None or not pair.model_rate:
         return None
-    base, other = int(pair.base[0]), int(pair.other[0])
-    before, after = (
-        frames_of(_SECONDS, rate, pair.model_rate, pair.frames_per_second) for rate in (base, other)
-    )
-    said = Note(
-        code="hypotheses.sum_frames",
-        fields={
-            "seconds": str(_SECONDS),
-            "base": f"{base / 1000:g}",
-            "other": f"{other / 1000:g}",
-            "model": f"{pair.model_rate / 1000:g}",
-            "before": str(before),
-            "after": str(after),
-        },
-    )
-    one = _sum(claim, 100 * (1 - after / before), "is", said)
+    rates = {"base": int(pair.base[0]), "other": int(pair.other[0]), "model": pair.model_rate}
+    fields = {name: f"{rate / 1000:g}" for name, rate in rates.items()}
+    said = Note(code="hypotheses.sum_frames", fields=fields)
+    one = _sum(claim, 0.0, "is", said)
     verdict = weigh(claim, one)
-    status: Status = "impossible" if verdict == "refutes" else "confirmed"
+    status: Status = "refuted" if verdict == "refutes" else "confirmed"
     return Finding(claim, status, said, one, (Weighed(one, verdict),))
 
 

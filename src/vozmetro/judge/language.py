@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,13 +107,20 @@ def _prompt(item: Item, samples: list[Sample], run: Run) -> Prompt:
 
 
 def _median(ms: list[float], run: Run) -> Interval | None:
-    """Median with its interval; neighbours that resemble each other count for less."""
-    if not ms:
-        return None
+    return typical(ms, sequential=is_sequential(run)) if ms else None
+
+
+def typical(ms: Sequence[float], *, sequential: bool) -> Interval:
+    """Returns the median with its interval; neighbours that resemble each other count for less.
+
+    Args:
+        ms: In the order taken, at least one.
+        sequential: They ended because of what they showed.
+    """
     values = np.array(ms)
     series = residuals(np.log(values)[np.newaxis, :, np.newaxis], None)
     _, tau = autocorrelation(series)
-    return percentile(values, 0.5, float(tau[0]), sequential=is_sequential(run))
+    return percentile(values, 0.5, float(tau[0]), sequential=sequential)
 
 
 def _cache_growth(run: Run) -> float | None:

@@ -8,11 +8,16 @@ from fnmatch import fnmatchcase
 
 from vozmetro.judge.claims import PAIRED, Claim, Matcher, Work
 from vozmetro.judge.evidence import FIRST_TOKEN, PER_TOKEN, About, Evidence
+from vozmetro.judge.language import typical
 
 QUALITY = frozenset({"wer", "wer_increase", "mos"})
 """Metrics that random weights cannot answer."""
+SPEED = frozenset({"latency_p50_ms", "latency_p99_ms", "throughput"})
+"""Metrics that hang on how many words are said and on how many threads do it."""
+COMPUTED = frozenset({"floor", "floor_compute"})
+"""Sources whose figures were computed from a machine's ceilings."""
 FEWEST_BITS = 4
-"""Weights of fewer bits are not made here: a floor at these holds for every precision."""
+"""Of the weights that are made here: a floor at these holds for every precision of them."""
 _BITS = {"FP32": 32, "FP16": 16, "BF16": 16, "INT8": 8, "INT4": 4}
 
 
@@ -72,42 +77,70 @@ def _origin(one: Evidence) -> tuple[str, str, str, About]:
 
 
 def _answers_of_tokens(work: Work, mine: Sequence[Evidence]) -> list[Evidence]:
-    """First token and the ones after it, of the same record, added up.
+    """First token and the ones after it, of the same record.
 
-    Both intervals together hold with at least 90 % where each does with 95 % (Bonferroni). Of each
-    record the longest prompt that is not longer than the claim's counts: a shorter one than that
-    is only a lower bound.
+    Of each record the longest prompt that is not longer than the claim's counts: a shorter one than
+    that is only a lower bound, and so are the tokens alone where nothing tells of a prompt.
     """
-    best: dict[tuple[str, str, str, About], Evidence] = {}
-    for first in mine:
-        if first.metric != FIRST_TOKEN or first.prompt_tokens > work.prompt_tokens:
-            continue
-        key = _origin(first)
-        if key in best and best[key].prompt_tokens >= first.prompt_tokens:
-            continue
-        later = [one for one in mine if one.metric == PER_TOKEN and _origin(one) == key]
-        # The nearest length: every token looks back on the ones before it.
-        later.sort(key=lambda one: abs(one.prompt_tokens - first.prompt_tokens))
-        best[key] = _added_up(work, first, later[0] if later else None)
-    return list(best.values())
+    records: dict[tuple[str, str, str, About], list[Evidence]] = {}
+    for one in mine:
+        if one.metric in (FIRST_TOKEN, PER_TOKEN):
+            records.setdefault(_origin(one), []).append(one)
+    found = []
+    for record in records.values():
+        prompts = [one for one in record if one.metric == FIRST_TOKEN]
+        tokens = [one for one in record if one.metric == PER_TOKEN]
+        short = [one for one in prompts if one.prompt_tokens <= work.prompt_tokens]
+        if short:
+            first = max(short, key=lambda one: one.prompt_tokens)
+            found.append(_answer(work, first, _nearest(first, tokens)))
+        elif tokens and not prompts and work.answer_tokens > 1:
+            found.append(_later_tokens(work, min(tokens, key=lambda one: one.value)))
+    return found
 
 
-def _added_up(work: Work, first: Evidence, token: Evidence | None) -> Evidence:
+def _nearest(first: Evidence, tokens: Sequence[Evidence]) -> Evidence | None:
+    """The tokens after a prompt of about that length: each one looks back on all before it."""
+    return min(tokens, key=lambda one: abs(one.prompt_tokens - first.prompt_tokens), default=None)
+
+
+def _answer(work: Work, first: Evidence, token: Evidence | None) -> Evidence:
     more = work.answer_tokens - 1
-    short = first.prompt_tokens < work.prompt_tokens or (more > 0 and token is None)
+    whole = not more or token is not None or bool(first.token_ms)
+    short = first.prompt_tokens < work.prompt_tokens or not whole
     total = replace(
         first,
         metric="latency_p50_ms",
         relation="at_least" if short else first.relation,
-        answer_tokens=1 if token is None else work.answer_tokens,
+        answer_tokens=work.answer_tokens if whole else 1,
     )
-    if not more or token is None:
-        return total
+    if more and first.token_ms:
+        each = zip(first.first_ms, first.token_ms, strict=True)
+        sums = [first_ms + more * token_ms for first_ms, token_ms in each]
+        found = typical(sums, sequential=first.sequential)
+        return replace(total, value=found.value, low=found.low, high=found.high)
+    if more and token is not None:
+        # Computed figures have no samples. Where each interval holds with 95 %, both together do
+        # with at least 90 % (Bonferroni).
+        return replace(
+            total,
+            value=first.value + more * token.value,
+            low=_plus(first.low, token.low, more),
+            high=_plus(first.high, token.high, more),
+        )
+    return total
+
+
+def _later_tokens(work: Work, token: Evidence) -> Evidence:
+    more = work.answer_tokens - 1
     return replace(
-        total,
-        value=first.value + more * token.value,
-        low=_plus(first.low, token.low, more),
-        high=_plus(first.high, token.high, more),
+        token,
+        metric="latency_p50_ms",
+        value=more * token.value,
+        low=None if token.low is None else more * token.low,
+        high=None,
+        relation="at_least",
+        answer_tokens=work.answer_tokens,
     )
 
 
@@ -119,16 +152,25 @@ def left_out(claim: Claim, one: Evidence) -> str:
     """Returns why a figure must not count for the claim, as a code; empty where it may."""
     least, whole = claim.subject.least_parameters, one.about.parameters
     partial = least is not None and whole is not None and whole < least
-    bits = _BITS.get(one.about.precision, max(_BITS.values()))
+    computed = one.source in COMPUTED
     # Fewer bits would move fewer bytes: such a floor is not every implementation's.
-    is_floor = one.source in ("floor", "floor_compute")
-    coarse = is_floor and not claim.subject.precision and bits > FEWEST_BITS
+    coarse = computed and not claim.subject.precision and bits(one) > FEWEST_BITS
+    # Random weights say as many words as they may, and none that a voice could be timed with.
+    hears = one.about.kind in ("stt", "cascade") or one.part == "tts_first_audio"
     reasons = (
         (bool(one.unsound), one.unsound),
         (claim.metric in QUALITY and one.about.dummy, "dummy_quality"),
         (claim.metric in QUALITY and one.synthetic, "synthetic_quality"),
+        (claim.metric in SPEED and one.about.dummy and hears, "dummy_words"),
         (one.about.device != claim.subject.device, "other_device"),
         (partial and not one.extrapolated, "not_whole"),
+        (claim.metric in (*SPEED, "warmup") and one.threads < one.cores, "threads"),
+        (computed and bool(claim.subject.parts), "floor_part"),
         (coarse, "floor_precision"),
     )
     return next((why for holds, why in reasons if holds), "")
+
+
+def bits(one: Evidence) -> int:
+    """Returns the bits of most weights behind a figure; the most there are where unknown."""
+    return _BITS.get(one.about.precision, max(_BITS.values()))

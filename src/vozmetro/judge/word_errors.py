@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import betaincinv
 
-from vozmetro.judge.evidence import Evidence, difference, from_run
+from vozmetro.judge.evidence import Evidence, base_of, difference, why_unsound
 from vozmetro.judge.stationarity import Floats
 from vozmetro.measure.records import ComparisonRecord, Run
 
@@ -32,7 +32,7 @@ def from_errors(run: Run, counts: Counts, file: str = "") -> list[Evidence]:
     """
     base = _quality_base(run, file)
     words = sum(said for _, said in counts)
-    if base is None or not words:
+    if not words:
         return []
     table = np.array(counts, float)
     drawn = _resampled(table)
@@ -58,7 +58,7 @@ def from_error_pairs(
     pair = difference(record.a.subject, record.b.subject)
     base = _quality_base(record.a, file)
     words = sum(said for _, said in a)
-    if pair is None or base is None or not words or len(a) != len(b):
+    if pair is None or not words or len(a) != len(b):
         return []
     what, swapped = pair
     before, after = (b, a) if swapped else (a, b)
@@ -83,15 +83,14 @@ def from_error_pairs(
             id=record.id,
             n=len(a),
             pair=what,
-            unsound="unfair" if record.unfair else base.unsound,
+            unsound="unfair" if record.unfair else base.unsound or why_unsound(record.b),
         )
     ]
 
 
-def _quality_base(run: Run, file: str) -> Evidence | None:
+def _quality_base(run: Run, file: str) -> Evidence:
     """The run's other evidence, for where it comes from; only recorded speech was counted."""
-    found = from_run(run, file)
-    return replace(found[0], synthetic=False, machine="") if found else None
+    return replace(base_of(run, file), synthetic=False, machine="")
 
 
 def _resampled(table: Floats) -> Floats:

@@ -30,6 +30,7 @@ class Machine(Record):
         operations: Best operations a second by arithmetic; two for each multiply-add.
         sizes: The same by arithmetic and by size of the product, `MxKxN`.
         others: Cores that other processes used right before, the most of several looks.
+        cores: Cores that might have been used; 0 in records that do not tell.
     """
 
     cpu: str = ""
@@ -41,6 +42,7 @@ class Machine(Record):
     operations: dict[str, float] = Field(default_factory=dict)
     sizes: dict[str, dict[str, float]] = Field(default_factory=dict)
     others: float = 0.0
+    cores: int = 0
 
 
 class Step(Record):

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from vozmetro.errors import InputError, OutputError
 from vozmetro.measure.depth_records import AnyRecord, DepthStudy
 from vozmetro.measure.records import SCHEMA_VERSION, ComparisonRecord, Run
+from vozmetro.measure.roofline_records import Roofline
 
 RUN_FILE, COMPARISON_FILE, DEPTHS_FILE = "run.json", "comparison.json", "depths.json"
 """Names of saved records in their folder."""
@@ -75,6 +76,21 @@ def load(path: Path | str) -> AnyRecord:
     Raises:
         InputError: `run_missing`, `run_unreadable` or `run_newer`.
     """
+    record = load_any(path)
+    if isinstance(record, Roofline):
+        raise InputError("run_unreadable", path=path, detail="type: roofline")
+    return record
+
+
+def load_any(path: Path | str) -> AnyRecord | Roofline:
+    """Reads a saved record as `load` does, or a roofline's, which holds no measurement.
+
+    Args:
+        path: As for `load`, or `roofline.json`.
+
+    Raises:
+        InputError: As for `load`.
+    """
     path = Path(path)
     if path.is_dir():
         names = [path / name for name in RECORD_FILES]
@@ -90,7 +106,11 @@ def load(path: Path | str) -> AnyRecord:
         raise InputError("run_newer", path=path, version=version, known=SCHEMA_VERSION)
     if version < 1:
         raise InputError("run_unreadable", path=path, detail=f"schema_version {version}")
-    kinds: dict[str, type[AnyRecord]] = {"comparison": ComparisonRecord, "depths": DepthStudy}
+    kinds: dict[str, type[AnyRecord | Roofline]] = {
+        "comparison": ComparisonRecord,
+        "depths": DepthStudy,
+        "roofline": Roofline,
+    }
     try:
         return kinds.get(str(raw.get("type")), Run).model_validate(_upgraded(raw))
     except ValidationError as error:

@@ -235,6 +235,7 @@ def _machine(seen: Sequence[Seen], surroundings: Environment, run: Run | None) -
         operations={kind: max(rates.values()) for kind, rates in sizes.items() if rates},
         sizes=sizes,
         others=max(others for _, others in seen),
+        cores=surroundings.cores_allowed,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vozmetro.errors import InputError, ModelError
-from vozmetro.measure.records import Run
+from vozmetro.measure.records import Item, Run
 from vozmetro.speech.normalize import normalize
 
 
@@ -72,6 +72,17 @@ def corpus_wer(references: Sequence[str], hypotheses: Sequence[str]) -> float:
     return word_errors(references, hypotheses).rate
 
 
+def heard_items(run: Run) -> list[Item]:
+    """Returns the items with words that were measured; none where the subject does not listen.
+
+    An item that the time did not reach has no transcript, which is not one without words.
+    """
+    if run.subject.kind not in ("stt", "cascade"):
+        return []
+    measured = {sample.item for sample in run.samples}
+    return [item for item in run.items if item.id in measured and normalize(item.text)]
+
+
 def run_word_errors(run: Run) -> WordErrors | None:
     """Returns the word errors of a measurement's last transcripts.
 
@@ -81,10 +92,7 @@ def run_word_errors(run: Run) -> WordErrors | None:
     Raises:
         ModelError: `dummy_quality` for random weights, whose words mean nothing.
     """
-    if run.subject.kind not in ("stt", "cascade"):
-        return None
-    measured = {sample.item for sample in run.samples}
-    items = [item for item in run.items if item.id in measured and normalize(item.text)]
+    items = heard_items(run)
     if not items:
         return None
     if run.subject.weights == "dummy":

@@ -290,6 +290,7 @@ def findings_json(
 
 def _evidence_json(one: Evidence) -> dict[str, Any]:
     found = asdict(one) | {"modality": sorted(one.modality)}
-    found.pop("said")
+    for hidden in ("said", "first_ms", "token_ms", "sequential"):
+        found.pop(hidden)
     found["about"]["names"] = list(one.about.names)
     return found

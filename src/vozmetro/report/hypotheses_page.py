@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vozmetro.i18n import t
-from vozmetro.judge.claims import TOLERANCE, Claims
+from vozmetro.judge.claims import TOLERANCE, Claim, Claims
 from vozmetro.judge.findings import Finding
+from vozmetro.judge.hypotheses import IMPOSSIBLE_FROM
 from vozmetro.report.escape import code, escape, table
 from vozmetro.report.formatting import when
 from vozmetro.report.hypotheses import (
@@ -59,12 +60,17 @@ def render_page(claims: Claims, findings: Sequence[Finding], header: Header, lan
         "",
         *_table(findings, lang),
         "",
-        t("hypotheses.page_legend", lang, percent=f"{TOLERANCE * 100:g}"),
+        _legend(lang),
         *_why(findings, lang),
         *_open(findings, lang),
         *_evidence(findings, lang),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _legend(lang: str) -> str:
+    fields = {"percent": f"{TOLERANCE * 100:g}", "times": f"{IMPOSSIBLE_FROM:g}"}
+    return t("hypotheses.page_legend", lang, **fields)
 
 
 def _head(claims: Claims, findings: Sequence[Finding], header: Header, lang: str) -> list[str]:
@@ -109,11 +115,15 @@ def _why(findings: Sequence[Finding], lang: str) -> list[str]:
         sentences = [reason_text(one, lang, escape)]
         if one.claim.why is not None and one.status != "confirmed":
             sentences.append(escape(one.claim.why.text(lang)))
-        if one.claim.reading is not None:
-            text = escape(one.claim.reading.text(lang))
-            sentences.append(t("hypotheses.page_reading", lang, text=text))
+        sentences += _reading(one.claim, lang)
         lines.append(" ".join(sentences))
     return ["", f"## {t('hypotheses.page_why', lang)}", *lines] if lines else []
+
+
+def _reading(claim: Claim, lang: str) -> list[str]:
+    if claim.reading is None:
+        return []
+    return [t("hypotheses.page_reading", lang, text=escape(claim.reading.text(lang)))]
 
 
 def _open(findings: Sequence[Finding], lang: str) -> list[str]:
@@ -122,6 +132,7 @@ def _open(findings: Sequence[Finding], lang: str) -> list[str]:
         if one.status != "not_tested":
             continue
         sentences = [f"**{escape(one.claim.says.text(lang))}**.", reason_text(one, lang, escape)]
+        sentences += _reading(one.claim, lang)
         if one.claim.answer:
             command = code(one.claim.answer)
             sentences.append(t("hypotheses.page_answer", lang, command=command))
