@@ -24,7 +24,7 @@ from vozmetro.judge.depths import fit
 from vozmetro.measure import environment, storage
 from vozmetro.measure.components import CODES, stages
 from vozmetro.measure.depth_records import DepthStudy
-from vozmetro.measure.records import Run
+from vozmetro.measure.records import Note, Run
 from vozmetro.measure.schedule import Progress
 from vozmetro.models import architectures, dummy_name
 from vozmetro.models.architectures import Architecture
@@ -110,7 +110,8 @@ def test_the_interval_is_students() -> None:
     assert found.value == pytest.approx(28 / 3)
     half = 12.7062 * np.sqrt(1 / 6 * (1 + 1 / 3 + 2))
     assert found.high - found.value >= half - 1e-3
-    assert found.low == pytest.approx(max(0.0, found.value - half), abs=0.5)
+    # It would reach below nothing; but more layers do not take less time.
+    assert found.low == 7.0
     # R^2 = 1 - (1/6) / (38/3).
     assert found.r2 == pytest.approx(1 - 1 / 76)
 
@@ -285,19 +286,46 @@ def test_omni_is_measured_by_component_and_added_up(tmp_path: Path) -> None:
 
 
 def test_the_verdict_follows_the_interval_and_the_memory() -> None:
-    study = studies.study(VL_NAME, QUICK)
+    study = on_a_line(studies.study(VL_NAME, QUICK))
     quick = depth_report(study, Budget(p50_ms=1e6, slow_ms=2e6))
     assert [check.status for check in quick.checks] == ["pass", "pass"]
     assert quick.status == "pass"
     low = quick.subject.low
     assert low is not None
     slow = depth_report(study, Budget(p50_ms=max(low / 2, 1e-9), slow_ms=2e6))
-    assert slow.status == ("fail" if low > 0 else "undecided")
+    assert slow.status == "fail"
     heavy = depth_report(study, Budget(p50_ms=1e6, slow_ms=2e6, ram_bytes=1000.0))
     assert heavy.checks[1].status == "fail"
     assert heavy.status == "fail"
     surroundings = study.environment.model_copy(update={"ram_available": 1000})
     assert not depth_report(study.model_copy(update={"environment": surroundings})).fits
+
+
+def on_a_line(study: DepthStudy, bend: float = 0.0) -> DepthStudy:
+    """The same with made-up times: 5 ms and 2 a layer, more with its square where bent."""
+    parts = {task.id: part.layers for task in study.tasks for part in study.parts
+             if part.id == task.part}  # fmt: skip
+    samples = [
+        one.model_copy(update={"ms": 5 + 2 * parts[one.item] + bend * parts[one.item] ** 2})
+        for one in study.samples
+    ]
+    return study.model_copy(update={"samples": samples})
+
+
+def test_what_is_doubtful_is_never_a_pass() -> None:
+    study = on_a_line(studies.study(VL_NAME, QUICK))
+    easy = Budget(p50_ms=1e6, slow_ms=2e6)
+    assert depth_report(study, easy).status == "pass"
+    bent = depth_report(on_a_line(study, bend=20.0), easy)
+    assert "depths_not_linear" in {note.code for note in bent.notes}
+    assert bent.status == "undecided"
+    failed = study.model_copy(update={"status": "failed"})
+    assert depth_report(failed, easy).status == "undecided"
+    nan = study.model_copy(update={"notes": [*study.notes, Note(code="nan_output")]})
+    assert depth_report(nan, easy).status == "undecided"
+    # The RAM is only estimated: near the limit it decides nothing.
+    near = Budget(p50_ms=1e6, slow_ms=2e6, ram_bytes=1.1 * depth_report(study).ram)
+    assert depth_report(study, near).checks[1].status == "undecided"
 
 
 def test_a_broken_off_study_is_resumed(tmp_path: Path) -> None:

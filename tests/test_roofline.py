@@ -19,7 +19,7 @@ from vozmetro.cli.run import run
 from vozmetro.errors import InputError, MeasurementError
 from vozmetro.judge import roofline as judged
 from vozmetro.judge.roofline import Work
-from vozmetro.measure import ceilings
+from vozmetro.measure import ceilings, probe
 from vozmetro.measure.ceilings import Ceilings
 from vozmetro.measure.records import Item
 from vozmetro.measure.roofline_records import Floor, Machine, Roofline
@@ -95,14 +95,47 @@ def test_what_fits_in_the_cache_need_not_be_read_again() -> None:
 def test_kinds_that_were_not_measured_borrow_a_rate_that_is_no_lower() -> None:
     assert judged.rate(MACHINE, "int4") == 600e9
     assert judged.rate(MACHINE, "fp16") == 400e9
+    slow = MACHINE.model_copy(update={"operations": {"fp32": 2e11, "int8": 1e11, "int4": 5e10}})
+    assert judged.rate(slow, "int8") == judged.rate(slow, "int4") == 2e11  # unpacked once
     assert judged.rate(MACHINE.model_copy(update={"operations": {}}), "fp32") is None
 
 
 def test_a_measurement_below_the_floor_is_told() -> None:
     below = judged.floor("quick", [Work(10**9, {})], MACHINE, [5.0])
     assert [note.code for note in judged.notes([below], MACHINE)] == ["roofline_below"]
+    assert judged.claim("m", "INT4", [below], MACHINE) is None
     near = judged.floor("fair", [Work(10**9, {})], MACHINE, [24.0])
     assert judged.notes([near], MACHINE) == []
+
+
+def test_sizes_that_were_assumed_forbid_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vozmetro.measure.environment.cores_in_use", lambda seconds=0.1: 0.0)
+    found = roofline("piper-joe-graph", floor_only=True, measure=fake)
+    assert "roofline_data" in {note.code for note in found.notes}
+    assert found.items[0].floor_ms > 0
+    assert found.claim is None
+
+
+def test_caches_of_all_cores_are_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Two groups of two cores: each group shares a large cache, each core has a small one.
+    for core in range(4):
+        group = core // 2 * 2
+        for index, (level, kind, size, shared) in enumerate(
+            [("1", "Data", "32K", f"{core}"), ("1", "Instruction", "32K", f"{core}"),
+             ("2", "Unified", "512K", f"{core}"), ("3", "Unified", "16M", f"{group}-{group + 1}")]
+        ):  # fmt: skip
+            folder = tmp_path / f"cpu{core}" / "cache" / f"index{index}"
+            folder.mkdir(parents=True)
+            for name, text in (("level", level), ("type", kind), ("size", size),
+                               ("shared_cpu_list", shared)):  # fmt: skip
+                (folder / name).write_text(f"{text}\n")
+    monkeypatch.setattr(probe, "CPUS", tmp_path)
+    monkeypatch.setattr(probe, "affinity", lambda: [0, 1, 2, 3])
+    assert probe.cache_size() == 4 * (512 << 10) + 2 * (16 << 20)
+    monkeypatch.setattr(probe, "affinity", lambda: [1])
+    assert probe.cache_size() == (512 << 10) + (16 << 20)
+    monkeypatch.setattr(probe, "CPUS", tmp_path / "none")
+    assert probe.cache_size() == 0
 
 
 def test_a_busy_machine_claims_nothing() -> None:
@@ -353,13 +386,13 @@ def record(items: list[Floor], **more: Any) -> Roofline:
 def test_eighty_columns_are_enough(lang: str, capsys: pytest.CaptureFixture[str]) -> None:
     items = [
         judged.floor(f"{tokens} tokens", [Work(2 * 10**9, {"int4": 4 * 10**9 * tokens})], MACHINE,
-                     [12345.6], unit="prefill", length=tokens)
+                     [2e6], unit="prefill", length=tokens)
         for tokens in (16, 131072)
     ]  # fmt: skip
     items.append(judged.floor("16 tokens", [judged.parameters_work(4e9, 4)], MACHINE, [61.0],
                               unit="decode", length=16))  # fmt: skip
     items.append(judged.floor("an utterance with quite a long name", [Work(10**8, {})], MACHINE))
-    found = record(items, notes=judged.notes(items, MACHINE))
+    found = record(items)
     print_roofline(Console(width=80), found, lang)
     lines = capsys.readouterr().out.splitlines()
     assert max(map(cell_len, lines)) <= 80

@@ -111,8 +111,8 @@ def fit(samples: Mapping[int, Sequence[float]], full: int, confidence: float = C
         r2=1.0 - left / spread if spread > 0 else math.nan,
         full=full,
         value=value,
-        # No run takes less than nothing.
-        low=max(0.0, min(middle - margin for middle, margin in margins)),
+        # More layers do not take less time.
+        low=max(min(value, float(medians[-1])), min(middle - margin for middle, margin in margins)),
         high=max(middle + margin for middle, margin in margins),
         confidence=confidence,
     )

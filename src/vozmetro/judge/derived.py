@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vozmetro.errors import InputError
-from vozmetro.judge.depth_report import DepthReport, Figure, depth_report
+from vozmetro.judge.depth_report import RAM_MARGIN, DepthReport, Figure, depth_report
 from vozmetro.judge.evidence import (
     FIRST_TOKEN,
     PER_TOKEN,
@@ -29,7 +29,6 @@ _UNSOUND = {
     "roofline_phonemes": "assumed",
 }
 """Notes of a roofline after which its floors must not count, and why."""
-_RAM_MARGIN = 0.3
 """How far the RAM that a model is expected to need lies from what it is measured to take."""
 
 
@@ -109,8 +108,8 @@ def from_depths(study: DepthStudy, file: str = "") -> list[Evidence]:
     base = Evidence(
         metric="",
         value=report.ram,
-        low=report.ram * (1 - _RAM_MARGIN),
-        high=report.ram * (1 + _RAM_MARGIN),
+        low=report.ram * (1 - RAM_MARGIN),
+        high=report.ram * (1 + RAM_MARGIN),
         # Its files are those of shallower models.
         about=replace(about(study.subject), parameters=None, dummy=True),
         source="depths",

@@ -13,6 +13,7 @@ weights as fits into it.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ CACHE_UNKNOWN = 64 * 2**20
 """Last-level cache in bytes that is assumed where the system does not tell its size."""
 BELOW = 0.97
 """Measured over floor under which a ceiling must have been measured too low."""
+_UNPACKED = {"int8": ("int8", "fp32"), "int4": ("int4", "int8", "fp32")}
 BUSY = 0.25
 """Share of the threads' cores in others' use from which ceilings come out too low to claim by."""
 
@@ -47,16 +49,15 @@ class Work:
 def rate(machine: Machine, kind: str) -> float | None:
     """Returns the most operations a second of a kind, None where nothing tells.
 
-    Where a kind was not measured, one that cannot be slower stands in: 4-bit weights are multiplied
-    as 8-bit integers at best, and halving a float's width doubles a vector's elements.
+    Kernels for few bits may be slow, and nothing forbids to unpack weights to more bits once: INT4
+    is as fast as the fastest of INT4, INT8 and FP32. Where FP16 was not measured, twice FP32 stands
+    in, because halving a float's width doubles a vector's elements.
     """
     known = machine.operations
-    if kind in known:
-        # INT4 kernels may be slow today; nothing forbids to unpack to INT8 once.
-        return max(known[kind], known.get("int8", 0.0)) if kind == "int4" else known[kind]
-    if kind == "int4" and "int8" in known:
-        return known["int8"]
-    return 2 * known["fp32"] if kind == "fp16" and "fp32" in known else None
+    if kind == "fp16" and "fp16" not in known:
+        return 2 * known["fp32"] if "fp32" in known else None
+    wider = _UNPACKED.get(kind, (kind,))
+    return max((known[one] for one in wider if one in known), default=None)
 
 
 def step(work: Work, machine: Machine) -> Step:
@@ -105,7 +106,7 @@ def floor(
         for kind, count in one.macs.items():
             macs[kind] = macs.get(kind, 0) + round(one.times * count)
     read = round(sum(one.times * one.bytes for one in steps))
-    middle = median(measured_ms)
+    middle = statistics.median(measured_ms) if measured_ms else None
     return Floor(
         item=item,
         unit=unit,
@@ -122,27 +123,24 @@ def floor(
     )
 
 
-def median(values: Sequence[float]) -> float | None:
-    """Returns the median, None of no values."""
-    ordered = sorted(values)
-    if not ordered:
-        return None
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
-
-
 def busy(machine: Machine) -> bool:
     """Whether others used so much of the machine that its ceilings mean little."""
     return machine.others > BUSY * machine.threads
 
 
+def _below(items: Sequence[Floor]) -> list[Floor]:
+    """Those that a measurement disproves."""
+    return [one for one in items if one.ratio is not None and one.ratio < BELOW]
+
+
 def claim(subject: str, precision: str, items: Sequence[Floor], machine: Machine) -> Claim | None:
     """Returns the sentence's fields: of a token for a language model, else of the shortest item.
 
-    None where no item has a floor above zero, or where others used the machine: its ceilings were
-    then too low, the floors too high, and "impossible" might be said of what is possible.
+    None where no item has a floor above zero, and where the ceilings were too low, the floors so
+    too high, and "impossible" might be said of what is possible: others used the machine, or
+    something was measured below its floor.
     """
-    if busy(machine):
+    if busy(machine) or _below(items):
         return None
     tokens = [one for one in items if one.unit == "decode"]
     found = [one for one in tokens or items if one.floor_ms > 0]
@@ -169,7 +167,7 @@ def claim(subject: str, precision: str, items: Sequence[Floor], machine: Machine
 
 def notes(items: Sequence[Floor], machine: Machine) -> list[Note]:
     """Returns what a reader must know of these floors."""
-    below = [one for one in items if one.ratio is not None and one.ratio < BELOW]
+    below = _below(items)
     found = []
     if busy(machine):
         fields = {"others": f"{machine.others:.1f}"}

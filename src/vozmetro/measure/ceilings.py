@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from vozmetro.errors import MeasurementError
 from vozmetro.measure.environment import available_ram
-from vozmetro.measure.probe import Stream, last_level_cache
+from vozmetro.measure.probe import Stream, cache_size
 
 Size = tuple[int, int, int]
 """Rows, inner size and columns of a product."""
@@ -101,7 +101,7 @@ def measure(threads: int, sizes: Sequence[Size] = (), kinds: Sequence[str] = KIN
     Raises:
         MeasurementError: `ceilings_failed`.
     """
-    cache_bytes = last_level_cache()
+    cache_bytes = cache_size()
     request = {
         "threads": threads,
         "sizes": [*SIZES, *sizes],

@@ -30,7 +30,7 @@ _PACKAGES = (
 def cores_allowed() -> int:
     """Returns how many cores this process may use: affinity and cgroup quota (DESIGN, rule 8)."""
     quota = cgroup.cpu_quota()
-    allowed = len(_affinity())
+    allowed = len(affinity())
     return max(1, min(allowed, math.floor(quota))) if quota else allowed
 
 
@@ -55,7 +55,7 @@ def read() -> Environment:
         cores_physical=psutil.cpu_count(logical=False),
         cores_logical=os.cpu_count() or 1,
         cores_allowed=cores_allowed(),
-        affinity=_affinity(),
+        affinity=affinity(),
         cgroup_quota=cgroup.cpu_quota(),
         frequency_mhz=round(frequency.current, 1) if frequency else None,
         governor=cgroup.text(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
@@ -72,7 +72,8 @@ def read() -> Environment:
     )
 
 
-def _affinity() -> list[int]:
+def affinity() -> list[int]:
+    """Returns the numbers of the cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))

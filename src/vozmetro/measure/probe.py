@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vozmetro.measure import cgroup
+from vozmetro.measure.environment import affinity
 
+CPUS = Path("/sys/devices/system/cpu")
 _LEAST, _MOST = 64 << 20, 256 << 20  # bytes of the buffer
 _CACHES = 4  # times the last-level cache
 _PASSES = 3
@@ -32,7 +34,7 @@ class Stream:
     """
 
     def __init__(self, threads: int) -> None:
-        self.bytes = min(max(_CACHES * last_level_cache(), _LEAST), _MOST)
+        self.bytes = min(max(_CACHES * cache_size(), _LEAST), _MOST)
         # Ones, not zeros: pages never written to would all be one page of the system.
         buffer = np.ones(self.bytes, np.uint8)
         self._parts = np.array_split(buffer, threads)
@@ -66,16 +68,24 @@ def stream_gbs(threads: int) -> float:
         stream.close()
 
 
-def last_level_cache() -> int:
-    """Returns the bytes of the largest cache of the first core; 0 where the system does not say."""
-    found = [0]
-    for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):
-        text = cgroup.text(path)
-        scale = {"K": 1 << 10, "M": 1 << 20}.get(text[-1:], 1)
-        digits = text.rstrip("KM")
-        if digits.isdecimal():
-            found.append(int(digits) * scale)
-    return max(found)
+def cache_size() -> int:
+    """Returns the bytes of the largest caches that this process's cores have; 0 where unknown.
+
+    Groups of cores may have one each; those are added up. So are smaller caches that hold what the
+    largest does not, because from a file system it cannot be told whether they do.
+    """
+    found: dict[tuple[str, str], int] = {}
+    for core in affinity():
+        for index in (CPUS / f"cpu{core}" / "cache").glob("index*"):
+            if cgroup.text(index / "type") == "Instruction":
+                continue
+            text = cgroup.text(index / "size")
+            scale = {"K": 1 << 10, "M": 1 << 20}.get(text[-1:], 1)
+            digits = text.rstrip("KM")
+            if digits.isdecimal():
+                key = cgroup.text(index / "level"), cgroup.text(index / "shared_cpu_list")
+                found[key] = int(digits) * scale
+    return sum(size for (level, _), size in found.items() if level not in ("", "1"))
 
 
 def _read(part: NDArray[np.uint8]) -> Any:

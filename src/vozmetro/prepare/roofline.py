@@ -6,6 +6,7 @@ threads; the best of all counts, probes beside the samples included.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -30,6 +31,7 @@ Measure = Callable[..., Ceilings]
 Seen = tuple[Ceilings, float]
 """Ceilings, and the cores that others used right before."""
 _LOOK_S = 0.5
+_ASSUMED = {"roofline_data", "roofline_phonemes"}
 _KEPT = ("on_battery", "dummy_weights", "max_time_reached")
 """Notes of a run that matter for its floors."""
 
@@ -89,7 +91,10 @@ def roofline(
         architecture=target.models[0].inspection.marks.get("vozmetro.architecture", ""),
         machine=machine,
         items=floors,
-        claim=judged.claim(subject, _precision(target), floors, machine),
+        # Nothing is said to be impossible because of a size that was only assumed.
+        claim=None
+        if _ASSUMED & planned.notes.keys()
+        else judged.claim(subject, _precision(target), floors, machine),
         notes=[*planned.notes.values(), *_run_notes(run), *judged.notes(floors, machine)],
         versions=surroundings.versions,
         run=run.id if run else "",
@@ -229,7 +234,7 @@ def _machine(seen: Sequence[Seen], surroundings: Environment, run: Run | None) -
         cpu=surroundings.cpu,
         threads=found[0].threads,
         bandwidth=max([one.bandwidth for one in found] + probes),
-        bandwidth_median=judged.median([*reads, *probes]) or 0.0,
+        bandwidth_median=statistics.median([*reads, *probes]) if reads or probes else 0.0,
         bandwidths=[*reads, *(value for one in found for value in one.product), *probes],
         cache_bytes=found[0].cache_bytes,
         operations={kind: max(rates.values()) for kind, rates in sizes.items() if rates},

@@ -288,7 +288,10 @@ def _whisper_ctranslate2(made: Plan, model: ModelRef, item: WorkItem, heard: Ite
 
 
 def _tokens(made: Plan, folder: Path, item: WorkItem, heard: Item | None) -> int:
-    """Tokens of the transcript that was given, or else of the reference."""
+    """Tokens of the transcript that was given, or else of the reference.
+
+    Random weights come without a tokenizer, and what they give are the numbers of the tokens.
+    """
     text = (heard.output if heard else "") or item.text
     file = folder / "tokenizer.json"
     if file.is_file():
@@ -300,6 +303,8 @@ def _tokens(made: Plan, folder: Path, item: WorkItem, heard: Item | None) -> int
         except Exception:
             # Not installed, or a tokenizer of another kind: words tell nearly as well.
             made.note("roofline_tokens", ratio=str(TOKENS_PER_WORD))
+    elif heard and heard.output and all(word.isdecimal() for word in text.split()):
+        return len(text.split())
     else:
         made.note("roofline_tokens", ratio=str(TOKENS_PER_WORD))
     return round(TOKENS_PER_WORD * len(text.split()))

@@ -260,28 +260,17 @@ _RULES: Mapping[str, Callable[[Inputs, Inputs, Attributes], Ops]] = {
 }
 
 
-def distinct_share(experts: int, tokens: int, k: int) -> float:
-    """Returns the share of the experts that `tokens` tokens are expected to touch.
-
-    Each token picks `k` of them; if every expert is equally likely, one is left out by all with
-    the probability (1 - k / experts) ** tokens.
-    """
-    return 1 - (1 - k / experts) ** tokens
-
-
 def reads(node: NodeProto, inputs: Inputs, outputs: Inputs) -> dict[str, int]:
     """Returns the bytes of the file that a node reads, by initializer.
 
-    A lookup reads the rows that it is asked for, a mixture of experts those that its tokens touch.
+    A lookup reads the rows that it is asked for. A mixture of experts reads at least those of one
+    token, because all may choose the same; how many more they do depends on what is said.
     """
     if node.op_type in _GATHERING and inputs and inputs[0].stored:
         return _rows(node, inputs, outputs)
     share = 1.0
     if node.op_type in ("MoE", "QMoE") and len(inputs) > 1 and inputs[1].size(-1):
-        router = inputs[1]
-        experts = router.size(-1)
-        k = int(attributes(node).get("k", 1))
-        share = distinct_share(experts, router.elements // experts, k)
+        share = min(1.0, int(attributes(node).get("k", 1)) / inputs[1].size(-1))
     found: dict[str, int] = {}
     for index, value in enumerate(inputs):
         part = share if share < 1 and index in _EXPERT_INPUTS else 1.0
