@@ -111,14 +111,15 @@ def verdict(report: DepthReport, lang: str) -> list[str]:
     how = t("depths.extrapolated" if report.extrapolated else "depths.measured", lang)
     lines = []
     for check in report.checks:
-        name = what if check.metric == "p50" else t("report.metric_ram", lang)
+        ram = check.metric == "ram"
+        name = t("report.metric_ram", lang) if ram else what
         fields = {
             "name": name,
             "value": metric_value(check.metric, check.value),
             "interval": check_interval(check),
             "limit": limit_text(check),
             "state": state(check.status, lang),
-            "how": how,
+            "how": t("depths.estimated", lang) if ram else how,
         }
         lines.append(" ".join(t("depths.because", lang, **fields).split()))
     return lines
