@@ -114,6 +114,74 @@ def test_the_4b_config_is_read_as_published() -> None:
     assert shape.prefix == "model.language_model."
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rope_scaling": "yarn"},
+        {"rope_scaling": {"rope_type": "llama3", "factor": "8"}},
+        {"rope_theta": None},
+        {"max_position_embeddings": None},
+        {"head_dim": "x"},
+        {"hidden_size": 1 << 60},
+        {"rms_norm_eps": []},
+        {"partial_rotary_factor": []},
+        {"sliding_window": "wide"},
+    ],
+)
+def test_odd_configs_are_refused_by_name(change: dict[str, Any]) -> None:
+    config = decoder_tiny.CONFIGS["qwen3"] | change
+    with pytest.raises(ModelError) as caught:
+        DecoderShape.from_config(config)
+    assert caught.value.code in {"config_invalid", "decoder_unsupported"}
+    assert str(caught.value)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=6,
+)
+
+
+@given(st.data())
+def test_any_config_is_read_or_refused(data: st.DataObject) -> None:
+    config = dict(QWEN3_VL_4B["text_config"], model_type="qwen3", rope_parameters={})
+    key = data.draw(st.sampled_from([*config, "rope_scaling", "sliding_window", "hidden_act"]))
+    try:
+        DecoderShape.from_config(config | {key: data.draw(_JSON)})
+    except ModelError as error:
+        assert str(error)
+
+
+@pytest.mark.parametrize(
+    "change", [{"vocab_size": 200}, {"num_attention_heads": 8}, {"intermediate_size": 96}]
+)
+def test_weights_of_another_config_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    config = decoder_tiny.CONFIGS["qwen3"]
+    source = decoder_tiny.TinySource(decoder_tiny.shapes(DecoderShape.from_config(config)))
+    shape = DecoderShape.from_config(config | change)
+    with pytest.raises(ModelError) as caught:
+        write_decoder(source, shape, tmp_path / "m.onnx", Scheme(), {})
+    assert caught.value.code == "weight_shape"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("scheme", [Scheme("int8"), Scheme("int4", 32)])
+def test_weights_that_are_no_numbers_are_not_quantized(scheme: Scheme, tmp_path: Path) -> None:
+    class Broken(decoder_tiny.TinySource):
+        def read(self, name: str) -> Any:
+            rows = super().read(name).copy()
+            if name.endswith("1.mlp.down_proj.weight"):
+                rows[0, 0] = np.inf
+            return rows
+
+    shape = DecoderShape.from_config(decoder_tiny.CONFIGS["qwen3"])
+    with pytest.raises(ModelError) as caught:
+        write_decoder(Broken(decoder_tiny.shapes(shape)), shape, tmp_path / "m.onnx", scheme, {})
+    assert caught.value.code == "quantize_not_finite"
+    assert not list(tmp_path.iterdir())
+
+
 def test_weights_are_found_under_other_prefixes(tmp_path: Path) -> None:
     shape = DecoderShape.from_config(decoder_tiny.CONFIGS["qwen3_vl"])
     bare = {

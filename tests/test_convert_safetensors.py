@@ -104,6 +104,12 @@ def test_a_damaged_index(tmp_path: Path, text: str) -> None:
     assert code(tmp_path) == "safetensors_damaged"
 
 
+def test_one_whole_file_comes_before_an_index(tmp_path: Path) -> None:
+    write(tmp_path, headed({"a": entry()}, bytes(8)))
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    assert list(SafetensorsSource(tmp_path).names()) == ["a"]
+
+
 def test_an_index_that_names_what_the_shard_has_not(tmp_path: Path) -> None:
     write(tmp_path, zoo.safetensors_bytes({"a": A}), "m.safetensors")
     index = json.dumps({"weight_map": {"b": "m.safetensors"}})

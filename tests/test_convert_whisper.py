@@ -236,6 +236,7 @@ def test_damaged_bytes_never_do_anything_but_raise(tmp_path: Path, data: st.Data
         ({"model_type": "bart"}, "whisper_unsupported"),
         ({"activation_function": "relu"}, "whisper_unsupported"),
         ({"scale_embedding": True}, "whisper_unsupported"),
+        ({"tie_word_embeddings": False}, "whisper_unsupported"),
         ({"d_model": 0}, "config_invalid"),
         ({"d_model": None}, "config_invalid"),
         ({"d_model": True}, "config_invalid"),

@@ -177,14 +177,14 @@ def test_tables_are_left_unless_asked_for(tmp_path: Path) -> None:
     source = zoo.tied(tmp_path / "m.onnx", metadata={"vozmetro.tied": "other, table"})
     feeds = {"ids": np.array([[0, 47, 3, 3]])}
     wanted = run(source, feeds)[0]
-    left = quantize(source, tmp_path / "left.onnx", INT8)
-    assert [(one.name, one.reason) for one in left.left] == [("table", "embedding")]
-    assert left.share == 0
+    with pytest.raises(ModelError) as caught:
+        quantize(source, tmp_path / "left.onnx", INT8)
+    assert caught.value.code == "quantize_nothing"
+    assert not (tmp_path / "left.onnx").exists()
     both = quantize(source, tmp_path / "both.onnx", Plan(embeddings=True))
     assert both.left == ()
     assert both.share == 1
-    for report in (left, both):
-        assert error(wanted, run(report.output, feeds)[0]) < 0.03
+    assert error(wanted, run(both.output, feeds)[0]) < 0.03
     marks = {p.key: p.value for p in onnx.load(both.output).metadata_props}
     # Not a copy any more under its old name; `table_2` is the form for looking up.
     assert marks["vozmetro.tied"].startswith("other,table")

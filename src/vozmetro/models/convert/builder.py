@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vozmetro.models.convert.source import Rows
-from vozmetro.models.quantize.kernels import int4_blocks, int8_rows
+from vozmetro.models.quantize.kernels import int4_blocks, int8_rows, usable
 
 Precision = Literal["fp32", "int8", "int4"]
 Matrix = NDArray[np.float32] | Rows
@@ -274,7 +274,9 @@ class GraphBuilder:
 
         def packed() -> Iterator[NDArray[np.uint8]]:
             for start, part in _parts(weights):
-                values, scales[start : start + len(part)] = int4_blocks(part, self.scheme.block)
+                values, scales[start : start + len(part)] = int4_blocks(
+                    usable(part, name), self.scheme.block
+                )
                 yield values
 
         shape = (rows, blocks, self.scheme.block // 2)
@@ -286,7 +288,7 @@ class GraphBuilder:
         values = np.empty(weights.shape[::-1], np.int8)
         scale = np.empty(weights.shape[0], np.float32)
         for start, part in _parts(weights):
-            rows, scale[start : start + len(part)] = int8_rows(part)
+            rows, scale[start : start + len(part)] = int8_rows(usable(part, name))
             values[:, start : start + len(part)] = rows.T
         stored = self.weight(f"{name}.weight_q8", values)
         return [stored, self.weight(f"{name}.weight_scale", scale)]
@@ -315,7 +317,9 @@ class GraphBuilder:
 
         def values() -> Iterator[NDArray[np.int8]]:
             for start, part in _parts(weights):
-                rows, scale[start : start + len(part), 0] = int8_rows(part, paired=False)
+                rows, scale[start : start + len(part), 0] = int8_rows(
+                    usable(part, name), paired=False
+                )
                 yield rows
 
         table = self._streamed(f"{name}.weight_q8", np.int8, weights.shape, values())

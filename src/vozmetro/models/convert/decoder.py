@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vozmetro.errors import ModelError
 from vozmetro.models.convert.attention import Positions, Stream, Tower
 from vozmetro.models.convert.builder import GraphBuilder, Scheme
 from vozmetro.models.convert.decoder_shape import DecoderShape
@@ -42,9 +43,13 @@ def write_decoder(
         scheme: How weights are stored.
         marks: Metadata to add to `vozmetro.task`, `.architecture`, `.precision` and `.tied`.
         layers: Only so many layers, to study how time grows with depth.
+
+    Raises:
+        ModelError: `weight_missing`, or `weight_shape` where a weight is not of the config's size.
     """
     shape = shape.located(source.names())
     shape = replace(shape, layers=shape.layers if layers is None else layers)
+    _check_sizes(source, shape)
     with GraphBuilder(path, scheme, shape.model_type) as builder:
         ids = builder.input("input_ids", np.int64, [1, "sequence"])
         mask = builder.input("attention_mask", np.int64, [1, "total_sequence"])
@@ -59,6 +64,30 @@ def write_decoder(
         builder.linear(x, "lm_head", head, output="logits")
         builder.mark(_marks(shape, scheme) | dict(marks))
         return builder.save()
+
+
+def _check_sizes(source: WeightSource, shape: DecoderShape) -> None:
+    """Refuses weights that another config belongs to, before anything is written."""
+    table = (shape.vocabulary, shape.hidden)
+    expected = {f"{shape.prefix}embed_tokens.weight": table}
+    if not shape.tied:
+        expected[shape.head] = table
+    sizes = {
+        "self_attn.q_proj": (shape.queries, shape.hidden),
+        "self_attn.k_proj": (shape.keys, shape.hidden),
+        "self_attn.v_proj": (shape.keys, shape.hidden),
+        "self_attn.o_proj": (shape.hidden, shape.queries),
+        "mlp.gate_proj": (shape.intermediate, shape.hidden),
+        "mlp.up_proj": (shape.intermediate, shape.hidden),
+        "mlp.down_proj": (shape.hidden, shape.intermediate),
+    }
+    for number in range(shape.layers):
+        for part, size in sizes.items():
+            expected[f"{shape.prefix}layers.{number}.{part}.weight"] = size
+    for name, size in expected.items():
+        found = tuple(source.shape(name))
+        if found != size:
+            raise ModelError("weight_shape", name=name, found=found, expected=size)
 
 
 def _marks(shape: DecoderShape, scheme: Scheme) -> dict[str, str]:

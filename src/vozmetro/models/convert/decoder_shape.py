@@ -23,6 +23,7 @@ FAMILIES: Mapping[str, str] = {
 """Model types that `DecoderShape.from_config` reads, and where their weights are named."""
 _PREFIXES = ("model.language_model.", "model.", "language_model.model.", "language_model.", "")
 _HEAD_STEP = 8  # ONNX Runtime's GroupQueryAttention takes no other widths
+_MOST = 1 << 24  # of any size or count; no published model comes near
 CONTEXT = 8192
 """Positions that a converted model knows, where its config allows more: each costs a row of two
 tables (4 MB for 8192 positions and heads of 128)."""
@@ -111,14 +112,14 @@ class DecoderShape:
             raise ModelError(
                 "decoder_unsupported", what=f"model_type {family}", known=", ".join(FAMILIES)
             )
-        text = {**config, **config.get("text_config", {})} if family == "qwen3_vl" else config
+        text = {**config, **_table(config, "text_config")} if family == "qwen3_vl" else config
         tied = config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))
         heads, hidden = _size(text, "num_attention_heads"), _size(text, "hidden_size")
         own_bias = bool(text.get("attention_bias", False))
         theta, scaling = _rope(text)
-        width = int(text.get("head_dim") or hidden // heads)
+        width = _size(text, "head_dim") if text.get("head_dim") else hidden // heads
         _refuse(text, width)
-        positions = text.get("max_position_embeddings", CONTEXT)
+        positions = _size({"max_position_embeddings": CONTEXT, **text}, "max_position_embeddings")
         return cls(
             model_type=family,
             hidden=hidden,
@@ -128,10 +129,10 @@ class DecoderShape:
             head_dim=width,
             intermediate=_size(text, "intermediate_size"),
             vocabulary=_size(text, "vocab_size"),
-            epsilon=float(text.get("rms_norm_eps", 1e-6)),
+            epsilon=_number(text, "rms_norm_eps", 1e-6),
             theta=theta,
             scaling=scaling,
-            context=min(int(positions), CONTEXT),
+            context=min(positions, CONTEXT),
             tied=bool(tied),
             qk_norm=family.startswith("qwen3"),
             qkv_bias=own_bias or family == "qwen2",
@@ -175,38 +176,44 @@ class DecoderShape:
 
 def _size(config: Mapping[str, Any], key: str) -> int:
     value = config.get(key)
-    if not isinstance(value, int) or value < 1:
-        raise ModelError("config_invalid", name=key, value=value)
+    if not isinstance(value, int) or not 1 <= value <= _MOST:
+        raise ModelError("config_invalid", name=key, value=str(value)[:40])
+    return value
+
+
+def _number(config: Mapping[str, Any], key: str, default: float | None = None) -> float:
+    value = config.get(key, default)
+    if isinstance(value, int | float) and math.isfinite(value) and value > 0:
+        return float(value)
+    raise ModelError("config_invalid", name=key, value=str(value)[:40])
+
+
+def _table(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = config.get(key) or {}
+    if not isinstance(value, dict):
+        raise ModelError("config_invalid", name=key, value=str(value)[:40])
     return value
 
 
 def _rope(config: Mapping[str, Any]) -> tuple[float, Llama3Scaling | None]:
     """Reads RoPE's base and stretching: `rope_parameters` of transformers 5, else 4's keys."""
-    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    given = _table(config, "rope_parameters") or _table(config, "rope_scaling")
     kind = given.get("rope_type", given.get("type", "default"))
     # Only Llama's files leave it out, and mean RoFormer's base.
     default = 10000.0 if config.get("model_type") in {"llama", "smollm2"} else None
-    theta = given.get("rope_theta", config.get("rope_theta", default))
-    if theta is None:
-        raise ModelError("config_invalid", name="rope_theta", value=None)
-    if given.get("partial_rotary_factor", config.get("partial_rotary_factor", 1.0)) not in {
-        1,
-        None,
-    }:
+    theta = _number({"rope_theta": config.get("rope_theta", default), **given}, "rope_theta")
+    if given.get("partial_rotary_factor", config.get("partial_rotary_factor")) not in (1, None):
         raise ModelError("decoder_unsupported", what="partial_rotary_factor", known="1.0")
-    if kind in {"default", "mrope"}:
-        return float(theta), None
+    if kind in ("default", "mrope"):
+        return theta, None
     if kind == "llama3":
-        try:
-            scaling = Llama3Scaling(
-                factor=float(given["factor"]),
-                low=float(given["low_freq_factor"]),
-                high=float(given["high_freq_factor"]),
-                original=int(given["original_max_position_embeddings"]),
-            )
-        except KeyError as error:
-            raise ModelError("config_invalid", name=error.args[0], value=None) from error
-        return float(theta), scaling
+        scaling = Llama3Scaling(
+            factor=_number(given, "factor"),
+            low=_number(given, "low_freq_factor"),
+            high=_number(given, "high_freq_factor"),
+            original=_size(given, "original_max_position_embeddings"),
+        )
+        return theta, scaling
     raise ModelError("decoder_unsupported", what=f"rope_type {kind}", known="default, llama3")
 
 
@@ -215,8 +222,9 @@ def _refuse(config: Mapping[str, Any], width: int) -> None:
     if width % _HEAD_STEP:
         raise ModelError("decoder_unsupported", what=f"head_dim {width}", known="8, 16, 24...")
     activation = config.get("hidden_act", "silu")
-    if activation not in {"silu", "swish"}:
+    if activation not in ("silu", "swish"):
         raise ModelError("decoder_unsupported", what=f"hidden_act {activation}", known="silu")
     window = config.get("sliding_window")
-    if config.get("use_sliding_window") and window is not None and window < CONTEXT:
+    short = window is not None and _size(config, "sliding_window") < CONTEXT
+    if config.get("use_sliding_window") and short:
         raise ModelError("decoder_unsupported", what="use_sliding_window", known="false")

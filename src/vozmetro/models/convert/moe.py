@@ -21,7 +21,7 @@ from vozmetro.errors import ModelError
 from vozmetro.models.convert.attention import Tower
 from vozmetro.models.convert.builder import MICROSOFT, GraphBuilder
 from vozmetro.models.convert.source import RowSource, WeightSource
-from vozmetro.models.quantize.kernels import int4_blocks, int8_blocks
+from vozmetro.models.quantize.kernels import int4_blocks, int8_blocks, usable
 
 FORCED_STRIDE = 61
 """Positions by which a layer's forced choices are ahead of the layer's before."""
@@ -245,7 +245,7 @@ def _quantized(
     values = np.empty((len(read.all), outputs, inputs * bits // 8), np.uint8)
     scales = np.empty((len(read.all), outputs, inputs // block), np.float32)
     for expert in read.all:
-        found, scales[expert] = quantize(read(part, expert), block)
+        found, scales[expert] = quantize(usable(read(part, expert), name), block)
         values[expert] = found.reshape(outputs, -1)
     label = f"{name}.experts.{part}"
     return [

@@ -68,11 +68,12 @@ class SafetensorsSource:
     def __init__(self, folder: Path) -> None:
         self.files: tuple[Path, ...]
         self._folder = folder
-        if packages.is_file(folder / INDEX):
-            self._tensors, self.files = _indexed(folder)
-        elif packages.is_file(folder / FILE):
+        # Where both lie there, the one file is what transformers reads.
+        if packages.is_file(folder / FILE):
             self.files = (folder / FILE,)
             self._tensors = read_header(folder / FILE)
+        elif packages.is_file(folder / INDEX):
+            self._tensors, self.files = _indexed(folder)
         else:
             raise _absent(folder)
 

@@ -102,7 +102,11 @@ def _load(folder: Path) -> Any:
         raise ModelError("export_unknown", path=folder)
     try:
         return kind.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
+            folder,
+            dtype="float32",
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
         ).eval()
     except (OSError, ValueError, RuntimeError) as error:
         line = (str(error).strip().splitlines() or [""])[0][:200]

@@ -58,6 +58,9 @@ class WhisperShape:
             raise ModelError("whisper_unsupported", what=f"activation_function {activation}")
         if config.get("scale_embedding"):
             raise ModelError("whisper_unsupported", what="scale_embedding")
+        # The graph's head is the table of tokens, as of every published Whisper.
+        if config.get("tie_word_embeddings", True) is False:
+            raise ModelError("whisper_unsupported", what="tie_word_embeddings: false")
         found = cls(**{ours: _size(config, theirs) for ours, theirs in _KEYS.items()})
         for heads in (found.encoder_heads, found.decoder_heads):
             if found.width % heads:

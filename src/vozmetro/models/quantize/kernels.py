@@ -30,10 +30,26 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from vozmetro.errors import ModelError
+
 Floats = NDArray[np.float32]
 
+MOST = 1e18
+"""Weights from here on are damage: their squares leave float32, and no network has them."""
 ROWS_AT_ONCE = 1 << 18
 """Elements worked on at once: a few passes over them stay in the processor's caches."""
+
+
+def usable(values: Floats, name: str) -> Floats:
+    """Returns the values, refusing those whose scale would ruin a whole row.
+
+    Raises:
+        ModelError: `quantize_not_finite`.
+    """
+    # NaN is on neither side of anything.
+    if not (values.max(initial=0) < MOST and values.min(initial=0) > -MOST):
+        raise ModelError("quantize_not_finite", weight=name)
+    return values
 
 
 def int8_rows(weights: Floats, *, paired: bool = True) -> tuple[NDArray[np.int8], Floats]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vozmetro.errors import ModelError
 from vozmetro.models.quantize import kernels
 from vozmetro.models.quantize.datafile import DataFile
 from vozmetro.models.quantize.payload import Floats, Payloads
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
 
 PART = 1 << 24
 """Elements read at once (64 MiB of float32)."""
-
-MOST = 1e18
-"""Weights from here on are damage: their squares leave float32, and no network has them."""
 
 Form = Literal["columns", "blocks", "table"]
 """`columns`: int8 [inputs, outputs] and a scale per output, as `MatMulIntegerToFloat` reads them.
@@ -137,7 +133,9 @@ class Store:
         kept: Floats | None = None
         for start in range(0, inputs, step):
             part = self._payloads.rows(matrix.tensor, start, min(start + step, inputs))
-            peaks = np.maximum(peaks, kernels.column_peaks(_usable(part, matrix.tensor.name)))
+            peaks = np.maximum(
+                peaks, kernels.column_peaks(kernels.usable(part, matrix.tensor.name))
+            )
             kept = part if step >= inputs else None
         scales = kernels.int8_scales(peaks)
         error = _Error()
@@ -200,7 +198,7 @@ class Store:
                 part = np.ascontiguousarray(strip.T)
             else:
                 part = self._payloads.rows(matrix.tensor, start, stop)
-            yield start, _usable(part, matrix.tensor.name)
+            yield start, kernels.usable(part, matrix.tensor.name)
 
 
 class _Error:
@@ -236,15 +234,3 @@ def _block_kernels(bits: int) -> tuple[Callable[..., Any], Callable[..., Floats]
     if bits == 4:
         return kernels.int4_blocks, kernels.int4_values
     return kernels.int8_blocks, kernels.int8_block_values
-
-
-def _usable(values: Floats, name: str) -> Floats:
-    """Returns the values, refusing those whose scale would ruin a whole row.
-
-    Raises:
-        ModelError: `quantize_not_finite`.
-    """
-    # NaN is on neither side of anything.
-    if not (values.max() < MOST and values.min() > -MOST):
-        raise ModelError("quantize_not_finite", weight=name)
-    return values

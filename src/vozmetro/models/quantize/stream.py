@@ -65,7 +65,8 @@ def quantize(
     if plan.mode != "weight-only":
         graph = versions.raised(graph, model)
     found = survey(graph, plan.embeddings)
-    if not found.sites:
+    # A tied table is the head's weights as well: its 8-bit copy alone makes nothing smaller.
+    if not found.sites or not found.quantized_bytes:
         raise _nothing(model, found)
     source_bytes = sum(path.stat().st_size for path in (model, *external))
     with Payloads(model) as payloads, DataFile(output) as data:
