@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,9 +60,14 @@ def parity_of(
         versions=versions_of(["torch", "transformers", "onnxruntime"]),
         input=said,
         max_error=float(np.abs(difference).max(initial=0.0)),
-        relative_error=float(np.linalg.norm(difference)) / size if size else 0.0,
+        relative_error=relative(float(np.linalg.norm(difference)), size),
         layers=layers,
     )
+
+
+def relative(difference: float, size: float) -> float:
+    """Returns a norm over that of the reference, infinite where only the reference is zero."""
+    return difference / size if size else math.inf if difference else 0.0
 
 
 def _tokens(folder: Path, vocabulary: int) -> tuple[NDArray[np.int64], str]:

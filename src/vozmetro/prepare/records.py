@@ -75,7 +75,7 @@ class Conversion(_Record):
         peak_rss: Highest resident memory of the process that wrote, in bytes.
         parity: None where it was not asked for (`--no-parity`).
         optimization: What `--optimize` gained, as measured; empty where it was not asked for.
-        report: Details of a quantization; empty for a conversion.
+        report: Details of a quantization; of a conversion only why it was not compared.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
