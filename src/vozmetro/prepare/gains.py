@@ -20,6 +20,7 @@ from vozmetro.measure.subject import Target, resolve_subject
 from vozmetro.models import checks
 from vozmetro.planning import Options
 from vozmetro.prepare.failures import as_one_error
+from vozmetro.prepare.parity_decoder import parity_of
 from vozmetro.prepare.records import Parity
 from vozmetro.prepare.speech import spoken
 from vozmetro.quality.wer import run_word_errors
@@ -212,11 +213,6 @@ def _parity(found: NDArray[Any], wanted: NDArray[Any], said: str) -> Parity:
     if found.size != wanted.size:
         # A voice whose durations follow from its weights speaks for another time.
         raise MeasurementError("outputs_differ", before=wanted.size, after=found.size)
-    difference = found.astype(np.float64).ravel() - wanted.ravel()
-    size = float(np.linalg.norm(wanted))
-    return Parity(
-        reference="onnxruntime float32",
-        input=said,
-        max_error=float(np.abs(difference).max(initial=0.0)),
-        relative_error=float(np.linalg.norm(difference)) / size if size else 0.0,
+    return parity_of(
+        found, wanted, reference="onnxruntime float32", said=said, packages=("onnxruntime",)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,14 +51,20 @@ def decoder_parity(model: Path, folder: Path, layers: int, threads: int) -> Pari
 
 
 def parity_of(
-    found: NDArray[Any], wanted: NDArray[Any], *, reference: str, said: str, layers: int = 0
+    found: NDArray[Any],
+    wanted: NDArray[Any],
+    *,
+    reference: str,
+    said: str,
+    layers: int = 0,
+    packages: Sequence[str] = ("torch", "transformers", "onnxruntime"),
 ) -> Parity:
     """Returns how far two arrays of one shape are apart."""
     difference = found.astype(np.float64) - wanted
     size = float(np.linalg.norm(wanted))
     return Parity(
         reference=reference,
-        versions=versions_of(["torch", "transformers", "onnxruntime"]),
+        versions=versions_of(packages),
         input=said,
         max_error=float(np.abs(difference).max(initial=0.0)),
         relative_error=relative(float(np.linalg.norm(difference)), size),
