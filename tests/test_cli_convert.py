@@ -25,8 +25,8 @@ from vozmetro.models.convert.decoder import DecoderShape
 from vozmetro.prepare import convert as preparing
 from vozmetro.prepare import optimize
 from vozmetro.prepare.parity_decoder import parity_of
-from vozmetro.prepare.records import Parity
-from vozmetro.report.conversion import conversion_lines
+from vozmetro.prepare.records import Conversion, Parity
+from vozmetro.report.conversion import conversion_lines, differs
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "convert_to_onnx.py"
 
@@ -308,6 +308,8 @@ def test_another_model_is_not_a_success(
     monkeypatch.setattr(preparing, "_parity", Mock(return_value=parity))
     code, said, _ = call(capsys, source, "--output", tmp_path / "m.onnx")
     assert (code, "❌" in said) == (int(failed), failed)
+    record = Conversion.model_validate_json((tmp_path / "m.conversion.json").read_bytes())
+    assert differs(record.model_dump()) == failed
     # What a quantization may change, nobody can say.
     words = ("--output", tmp_path / "q.onnx", "--precision", "int8")
     code, said, _ = call(capsys, source, *words)
