@@ -65,6 +65,8 @@ def test_json_is_the_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["m.onnx", "--int4", "--block", "512"], "512 no es válido"),
         (["m.onnx", "--int4", "--mode", "static"], "no existe el modo static"),
         (["none.onnx", "--int8"], "none.onnx"),
+        (["m.onnx", "--int8", "--block", "32"], "--block no cambia nada"),
+        (["m.onnx", "--int8", "--calibration", "minmax"], "--calibration no cambia nada"),
         (["m.onnx", "--int8", "--output", "m.onnx"], "modelo de entrada"),
         (["m.onnx", "--int8", "--output", "m.bin"], "no termina en .onnx"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import onnx
@@ -17,7 +18,7 @@ import soundfile
 
 from vozmetro import packages
 from vozmetro.audio import synthetic_speech
-from vozmetro.errors import InputError, ModelError
+from vozmetro.errors import InputError, MeasurementError, ModelError
 from vozmetro.judge.comparison import compare_record
 from vozmetro.judge.statistics import Interval
 from vozmetro.models import checks
@@ -139,7 +140,30 @@ def test_a_folder_is_quantized_whole(tmp_path: Path, corpus: str) -> None:
     ]
     assert marks == ["int8-static", "int8"]
     assert done.record.report["graphs"][0]["output"] == "encoder.onnx"
+    assert done.record.scheme["precision"] == "int8-static + int8"
     assert Conversion.model_validate_json((done.path / "conversion.json").read_bytes())
+
+
+def test_records_of_the_source_are_not_copied(tmp_path: Path) -> None:
+    source = folder(tmp_path / "w")
+    # Their hashes are not those of the new files, which would be refused as damaged.
+    for name in ("fetch.json", "dummy.json"):
+        (source / name).write_text("{}")
+    done = quantize_model(source, None, Plan(), measure=False)
+    assert {path.name for path in done.path.glob("*.json")} == {
+        "config.json", "conversion.json", "tokenizer.json"
+    }  # fmt: skip
+
+
+def test_a_taken_name_is_found_before_calibrating(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("vozmetro.prepare.quantize.calibrate")
+    source = zoo.encoder(tmp_path / "e.onnx")
+    (tmp_path / "e-int8.onnx").write_text("precious")
+    with pytest.raises(InputError) as caught:
+        quantize_model(source, None, Plan(mode="static"))
+    assert caught.value.code == "quantize_taken"
 
 
 def test_a_folder_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -205,6 +229,49 @@ def test_outputs_and_latency_are_measured(
     gain: dict[str, Any] = done.record.report["gain"]
     assert gain["pairs"] == 8
     assert gain["change"] > -1
+
+
+def chosen(path: Path, sign: int) -> Path:
+    """Gives only those of its outputs that are positive: all, or none."""
+    made = np.full((zoo.INPUTS, zoo.OUTPUTS), sign, np.float32)
+    nodes = [
+        onnx.helper.make_node("Abs", ["x"], ["size"]),
+        onnx.helper.make_node("MatMul", ["size", "w"], ["y"]),
+        onnx.helper.make_node("Greater", ["y", "zero"], ["is"]),
+        onnx.helper.make_node("Reshape", ["is", "flat"], ["mask"]),
+        onnx.helper.make_node("Compress", ["y", "mask"], ["z"]),
+    ]
+    stored = {"w": made, "zero": np.zeros(1, np.float32), "flat": np.array([-1])}
+    return zoo.save(
+        path,
+        nodes,
+        [zoo.stored(name, values) for name, values in stored.items()],
+        [zoo.port("x", [1, zoo.INPUTS])],
+        [zoo.port("z", ["n"])],
+    )
+
+
+def test_outputs_of_other_lengths_have_no_error(tmp_path: Path, corpus: str) -> None:
+    both = chosen(tmp_path / "a.onnx", 1), chosen(tmp_path / "b.onnx", -1)
+    with pytest.raises(MeasurementError) as caught:
+        gains.output_error(*both, corpus)
+    assert caught.value.code == "outputs_differ"
+
+
+def test_a_model_that_does_not_run_is_noted(
+    tmp_path: Path, corpus: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object) -> None:
+        raise RuntimeError("Non-zero status code\nof a node")
+
+    monkeypatch.setattr("vozmetro.engines.onnx_graph.OrtGraph.run", run)
+    # A worker would run the model as it is.
+    skipped = MeasurementError("model_failed", detail="")
+    monkeypatch.setattr(gains, "measure_gain", Mock(side_effect=skipped))
+    done = quantize_model(zoo.encoder(tmp_path / "e.onnx"), None, Plan(), corpus=corpus)
+    assert done.record.report["output_skipped"]["code"] == "model_failed"
+    assert done.record.report["output_skipped"]["fields"] == {"detail": "Non-zero status code"}
+    assert (tmp_path / "e-int8.conversion.json").is_file()
 
 
 def test_what_cannot_be_measured_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

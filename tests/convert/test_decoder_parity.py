@@ -17,9 +17,12 @@ import transformers
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import decoder_tiny
 
+from vozmetro.errors import MeasurementError
 from vozmetro.models.convert.builder import Scheme
 from vozmetro.models.convert.decoder import DecoderShape, write_decoder
 from vozmetro.models.convert.safetensors import SafetensorsSource
+from vozmetro.prepare import convert as preparing
+from vozmetro.report.conversion import differs
 
 CLOSE = 1e-4
 KINDS = {
@@ -74,6 +77,31 @@ def test_weights_are_named_as_transformers_names_them(case: str) -> None:
         if ".visual." not in name and not (shape.tied and name == "lm_head.weight")
     }
     assert decoder_tiny.shapes(shape) == stored
+
+
+@pytest.mark.parametrize(("ram", "layers"), [(10**12, 0), (1000, 2)])
+def test_a_conversion_ends_in_a_comparison(
+    ram: int, layers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeded("qwen3").save_pretrained(tmp_path / "source")
+    monkeypatch.setattr(preparing, "available_ram", lambda: ram)
+    done = preparing.convert(tmp_path / "source", tmp_path / "out" / "m.onnx")
+    parity = done.record.parity
+    assert parity is not None
+    assert (parity.layers, parity.max_error < CLOSE) == (layers, True)
+    assert not differs(done.record.model_dump())
+    assert {path.name for path in done.path.parent.iterdir()} == {
+        "m.onnx", "m.onnx.data", "m.conversion.json"
+    }  # fmt: skip
+
+
+def test_a_tokenizer_that_cannot_be_read_is_one_error(tmp_path: Path) -> None:
+    seeded("qwen3").save_pretrained(tmp_path / "source")
+    (tmp_path / "source" / "tokenizer.json").write_text("{")
+    with pytest.raises(MeasurementError) as caught:
+        preparing.convert(tmp_path / "source", tmp_path / "m.onnx")
+    assert caught.value.code == "parity_failed"
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 if __name__ == "__main__":

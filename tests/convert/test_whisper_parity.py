@@ -115,6 +115,18 @@ def test_tokens_are_those_of_generate(folder: Path, tmp_path: Path) -> None:
     assert found.identical == len(speech)
 
 
+def test_long_recordings_are_compared_on_what_both_hear(folder: Path, tmp_path: Path) -> None:
+    write_whisper(SafetensorsSource(folder), zoo.CONFIG, tmp_path / "onnx", Scheme())
+    content = (folder / "generation_config.json").read_bytes()
+    (tmp_path / "onnx" / "generation_config.json").write_bytes(content)
+    (tmp_path / "speech").mkdir()
+    recording = audio.synthetic_speech(33.0, 1)
+    soundfile.write(tmp_path / "speech" / "long.wav", recording.samples, recording.rate)
+    (tmp_path / "speech" / "long.txt").write_text("nothing")
+    speech = [replace(one, language="es") for one in load_corpus(str(tmp_path / "speech"))]
+    assert whisper_parity(tmp_path / "onnx", folder, speech, 2).identical == 1
+
+
 if __name__ == "__main__":
     import tempfile
 

@@ -35,10 +35,8 @@ def commands(lang: str) -> list[click.Command]:
     @click.option(
         "--block",
         type=click.Choice(["32", "64", "128"]),
-        default="128",
         help=say("cli.convert_block", default="128"),
     )
-    @click.option("--no-parity", is_flag=True, help=say("cli.convert_no_parity"))
     @click.option("--corpus", metavar=say("cli.m_folder"), help=say("cli.convert_corpus"))
     @click.option("--json", "as_json", is_flag=True, help=say("cli.json"))
     @_shared(lang)
@@ -57,6 +55,7 @@ def _shared(lang: str) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         for option in (
             language(lang),
+            click.option("--no-parity", is_flag=True, help=say("cli.convert_no_parity")),
             click.option("--optimize", is_flag=True, help=say("cli.convert_optimize")),
             click.option(
                 "--output",
@@ -86,8 +85,8 @@ def main() -> int:
         help=t("cli.convert_model", lang),
     )
     @_shared(lang)
-    def convert(model: Path, output: Path, optimize: bool) -> int:
-        return _convert(model, output, optimize, lang=lang)
+    def convert(model: Path, **given: Any) -> int:
+        return _convert(model, lang=lang, **given)
 
     params = list(reversed(getattr(convert, "__click_params__", [])))
     text = t("cli.convert_help", lang)
@@ -102,35 +101,39 @@ def _convert(
     *,
     lang: str,
     precision: Any = "fp32",
-    block: str = "128",
+    block: str | None = None,
     no_parity: bool = False,
     corpus: str | None = None,
     as_json: bool = False,
 ) -> int:
-    """Converts and says what came of it."""
+    """Converts and says what came of it; returns 1 where it is not the same model."""
     from rich.console import Console
 
     from vozmetro.prepare.convert import convert
     from vozmetro.prepare.records import record_path
-    from vozmetro.report.conversion import conversion_lines
+    from vozmetro.report.conversion import conversion_lines, differs
 
+    if block is not None and precision != "int4":
+        # An option that changes nothing would be taken for one that did.
+        raise click.UsageError(t("cli.convert_block_unused", lang, precision=precision))
     quiet = Console(stderr=True)
     done = convert(
         source,
         output,
         precision=precision,
-        block=int(block),
+        block=int(block or "128"),
         parity=not no_parity,
         optimize=optimize,
         corpus=corpus,
         command=command_line(),
         listen=lambda phase: quiet.print(t(f"convert.phase_{phase}", lang), style="dim"),
     )
+    record = done.record.model_dump()
     with printing():
         if as_json:
             click.echo(done.record.model_dump_json(indent=1))
         else:
-            for line in conversion_lines(done.record.model_dump(), done.path, lang):
+            for line in conversion_lines(record, done.path, lang):
                 click.echo(line)
             click.echo(t("convert.record", lang, path=units.plain(record_path(done.path))))
-    return 0
+    return int(differs(record))

@@ -38,7 +38,6 @@ def commands(lang: str) -> list[click.Command]:
     @click.option(
         "--calibration",
         type=click.Choice(["percentile", "minmax"]),
-        default="percentile",
         help=say("cli.quantize_calibration", default="percentile"),
     )
     @click.option("--embeddings", is_flag=True, help=say("cli.quantize_embeddings"))
@@ -65,7 +64,7 @@ def _shared(lang: str) -> Callable[[F], F]:
             click.option("--no-measure", is_flag=True, help=say("cli.quantize_no_measure")),
             click.option(
                 # A number, so that a block that no kernel has is refused with the reason.
-                "--block", type=int, default=128, metavar="32|64|128",
+                "--block", type=int, metavar="32|64|128",
                 help=say("cli.quantize_block", default=128),
             ),
             click.option(
@@ -114,9 +113,9 @@ def _quantize(
     *,
     lang: str,
     output: Path | None = None,
-    block: int = 128,
+    block: int | None = None,
     mode: Any = None,
-    calibration: Any = "percentile",
+    calibration: Any = None,
     embeddings: bool = False,
     corpus: str | None = None,
     no_measure: bool = False,
@@ -129,14 +128,19 @@ def _quantize(
     from vozmetro.report.quantization import quantization_lines
 
     mode = mode or ("dynamic" if bits == 8 else "weight-only")
-    plan = Plan(bits=bits, mode=mode, block=block, embeddings=embeddings)
+    # An option that changes nothing would be taken for one that did.
+    if block is not None and bits == 8 and mode != "weight-only":
+        raise click.UsageError(t("cli.quantize_block_unused", lang, mode=mode))
+    if calibration is not None and mode != "static":
+        raise click.UsageError(t("cli.quantize_calibration_unused", lang, mode=mode))
+    plan = Plan(bits=bits, mode=mode, block=128 if block is None else block, embeddings=embeddings)
     with _progress(lang) as listen:
         done = quantize_model(
             model,
             output,
             plan,
             corpus=corpus,
-            method=calibration,
+            method=calibration or "percentile",
             measure=not no_measure,
             command=command_line(),
             listen=listen,

@@ -22,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vozmetro.engines.onnx_graph import session_options
-from vozmetro.errors import InputError, MeasurementError
+from vozmetro.errors import InputError
 from vozmetro.measure.environment import available_ram, cores_allowed
 from vozmetro.models import checks, slim, weights
 from vozmetro.models.quantize.survey import survey
 from vozmetro.models.resolve import resolve
+from vozmetro.prepare.failures import as_one_error
 from vozmetro.prepare.speech import spoken
 
 if TYPE_CHECKING:
@@ -84,13 +85,10 @@ def _values(
     settings.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", str(path.parent)
     )
-    try:
+    with as_one_error():
         session = ort.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
         for one in feeds:
             yield dict(zip(names, session.run(list(names), dict(one)), strict=True))
-    except Exception as error:  # onnxruntime's own errors share no narrower base
-        line = (str(error).strip().splitlines() or [""])[0][:200]
-        raise MeasurementError("model_failed", detail=line) from error
 
 
 def _showing(structure: ModelProto, path: Path, names: Sequence[str]) -> bytes:

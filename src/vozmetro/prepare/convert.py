@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -15,17 +16,21 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vozmetro import units
 from vozmetro.audio import read, synthetic_speech
-from vozmetro.errors import InputError, MissingExtraError, ModelError
+from vozmetro.errors import InputError, MeasurementError, MissingExtraError, ModelError
 from vozmetro.measure.environment import available_ram, cores_allowed
 from vozmetro.measure.memory import peak_rss
+from vozmetro.models import checks
 from vozmetro.models.convert import torch_export
 from vozmetro.models.convert.builder import Precision, Scheme
 from vozmetro.models.convert.decoder import DecoderShape, write_decoder
 from vozmetro.models.convert.decoder_shape import FAMILIES
 from vozmetro.models.convert.source import WeightSource
 from vozmetro.models.convert.torch_export import Exported
+from vozmetro.models.quantize.datafile import check_space
 from vozmetro.prepare import records
+from vozmetro.prepare.failures import as_one_error, writing
 from vozmetro.prepare.parity_decoder import decoder_parity
 from vozmetro.prepare.records import Conversion, Parity
 from vozmetro.speech.corpus import DEFAULT_CORPUS, Utterance, load_corpus
@@ -36,15 +41,15 @@ Listener = Callable[[str], None]
 
 PARITY_LAYERS = 2
 """Layers compared of a language model that does not fit in float32 beside its source."""
-_TOKENIZER_FILES = (
+_BESIDE_A_LANGUAGE_MODEL = ("tokenizer.json",)
+_BESIDE_A_WHISPER = (
     "tokenizer.json",
     "tokenizer_config.json",
     "generation_config.json",
-    "preprocessor_config.json",
-    "vocabulary.json",
-    "vocabulary.txt",
     "config.json",
 )
+_NOT_ALWAYS_WRITTEN = ("visual", "lm_head", "proj_out")
+"""In names of weights: other towers, and heads that may be the table of tokens."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,8 @@ def read_source(folder: Path) -> Source:
     Raises:
         InputError: `convert_no_folder`.
         ModelError: `convert_source` where it holds neither safetensors nor a CTranslate2 Whisper,
-            `convert_pickle` where it holds pickles only, `convert_config` for a damaged config.
+            `convert_pickle` where it holds pickles only, `convert_config` for a damaged config,
+            `convert_no_tokenizer` for a Whisper that could not say its words.
     """
     if not folder.is_dir():
         raise InputError("convert_no_folder", path=folder)
@@ -92,22 +98,30 @@ def read_source(folder: Path) -> Source:
         raise ModelError("convert_config", path=folder / "config.json") from error
     if not isinstance(config, dict):
         raise ModelError("convert_config", path=folder / "config.json")
-    described = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    described = [folder / name for name in _BESIDE_A_WHISPER if (folder / name).is_file()]
     weights = sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*.safetensors.index.json"))
     if weights:
         kind = str(config.get("model_type", ""))
         family: Family = "other"
         if kind == "whisper":
             family = "whisper"
+            _check_tokenizer(folder)
         elif kind in FAMILIES:
             family = "decoder"
         return Source(folder, family, "Hugging Face", config, (*weights, *described))
     if (folder / "model.bin").is_file():
+        _check_tokenizer(folder)
         return Source(folder, "whisper", "CTranslate2", config, (folder / "model.bin", *described))
     pickles = [*folder.glob("pytorch_model*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
     if pickles:
         raise ModelError("convert_pickle", path=folder, file=pickles[0].name)
     raise ModelError("convert_source", path=folder)
+
+
+def _check_tokenizer(folder: Path) -> None:
+    """Checks that it is there: without it a Whisper can be converted, but never used."""
+    if not (folder / "tokenizer.json").is_file():
+        raise ModelError("convert_no_tokenizer", path=folder)
 
 
 def convert(
@@ -137,7 +151,7 @@ def convert(
         listen: Told about phases.
 
     Raises:
-        VozmetroError: The source, an option or the disk; nothing is left half written.
+        VozmetroError: The source, an option, the disk or the comparison; nothing is left of it.
     """
     source = read_source(folder)
     scheme = Scheme(precision, block)
@@ -146,41 +160,119 @@ def convert(
     if source.family == "other" and precision != "fp32":
         raise InputError("convert_other_precision", kind=source.config.get("model_type", "?"))
     path = _place(output, source)
-    if path.exists() and (path.is_file() or any(path.iterdir())):
-        raise InputError("convert_taken", path=path)
+    _check_free(path, source)
     # Found before hours of work are lost for want of it.
     waveforms = _speech(corpus) if parity and source.family != "decoder" else []
-    listen("writing")
-    began = time.perf_counter()
-    with _whole(path):
-        written, exported = _write(source, path, scheme, waveforms)
-    seconds = time.perf_counter() - began
-    peak = peak_rss()
-    found: Parity | None = None
-    if parity:
-        listen("checking")
-        found = _parity(source, path, scheme, waveforms, exported)
-    gained: dict[str, Any] = {}
-    if optimize:
-        from vozmetro.prepare.optimize import optimize_offline
+    check_space(path, _least_bytes(source, scheme))
+    with _beside(path) as made:
+        listen("writing")
+        began = time.perf_counter()
+        with writing(path):
+            written, exported = _write(source, made, scheme, waveforms)
+        seconds = time.perf_counter() - began
+        peak = peak_rss()
+        gained: dict[str, Any] = {}
+        if optimize:
+            from vozmetro.prepare.optimize import optimize_offline
 
-        listen("optimizing")
-        gained = optimize_offline(written)
-    record = Conversion(
-        created=records.now(),
-        vozmetro=version("vozmetro"),
-        command=list(command),
-        versions=records.versions_of(["numpy", "onnx", "onnxruntime", "torch", "transformers"]),
-        source=records.described(source.files),
-        output=records.described(_with_data(written)),
-        scheme=_said(scheme, source),
-        seconds=round(seconds, 2),
-        peak_rss=peak,
-        parity=found,
-        optimization=gained,
-    )
-    records.save(record, path)
+            listen("optimizing")
+            gained = optimize_offline(written)
+        found: Parity | None = None
+        skipped = _too_large(source, written) if parity else None
+        if parity and skipped is None:
+            listen("checking")
+            # Of what is kept: the optimized graph, where it is the faster one.
+            with as_one_error("parity_failed"):
+                found = _parity(source, made, scheme, waveforms, exported)
+        record = Conversion(
+            created=records.now(),
+            vozmetro=version("vozmetro"),
+            command=list(command),
+            versions=records.versions_of(["numpy", "onnx", "onnxruntime", "torch", "transformers"]),
+            source=records.described(source.files),
+            output=records.described(_with_data(written)),
+            scheme=_said(scheme, source),
+            seconds=round(seconds, 2),
+            peak_rss=peak,
+            parity=found,
+            optimization=gained,
+            report={"parity_skipped": skipped} if skipped else {},
+        )
+        records.save(record, made)
+        _publish(made, path)
     return Converted(path, record)
+
+
+def _check_free(path: Path, source: Source) -> None:
+    """Refuses places where something is.
+
+    Raises:
+        InputError: `convert_taken`.
+    """
+    if path.suffix != ".onnx":
+        if path.exists() and (path.is_file() or any(path.iterdir())):
+            raise InputError("convert_taken", path=path)
+        return
+    for place in (path, path.with_name(f"{path.name}.data")):
+        if place.exists():
+            raise InputError("convert_taken", path=place)
+    for name in _BESIDE_A_LANGUAGE_MODEL if source.family == "decoder" else ():
+        mine, theirs = source.folder / name, path.with_name(name)
+        # Another model's: with it either of the two would read and say the wrong words.
+        if mine.is_file() and theirs.exists() and mine.read_bytes() != theirs.read_bytes():
+            raise InputError("convert_taken", path=theirs)
+
+
+def _least_bytes(source: Source, scheme: Scheme) -> int:
+    """Bytes that will be written at the least."""
+    if source.family == "other":
+        return sum(file.stat().st_size for file in source.files if file.suffix == ".safetensors")
+    weights = _weights(source)
+    names = (n for n in weights.names() if not any(part in n for part in _NOT_ALWAYS_WRITTEN))
+    count = sum(math.prod(weights.shape(name)) for name in names)
+    return count * {"fp32": 8, "int8": 2, "int4": 1}[scheme.precision] // 2
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Gives a place beside `path`, under a name of the same kind, and takes away what is left."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield scratch / path.name
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _publish(made: Path, path: Path) -> None:
+    """Moves a finished model to its place: a folder at once, a graph after what it needs."""
+    with writing(path):
+        if made.is_dir():
+            if path.exists():
+                path.rmdir()  # empty, as was checked
+            made.replace(path)
+            return
+        for file in sorted(made.parent.iterdir(), key=lambda file: file == made):
+            file.replace(path.with_name(file.name))
+
+
+def _too_large(source: Source, written: Sequence[Path]) -> dict[str, Any] | None:
+    """Why a comparison would not fit in memory; None where it does.
+
+    Of a language model a few layers always fit, and an export's source has run already.
+    """
+    if source.family == "decoder":
+        return None
+    graphs = [checks.check_onnx(graph).inspection for graph in written]
+    needed = sum(graph.expected_ram for graph in graphs)
+    if source.family == "whisper":
+        needed += 4 * sum(graph.parameters or 0 for graph in graphs)
+    available = available_ram()
+    if needed <= available:
+        return None
+    fields = {"needed": units.size(needed), "available": units.size(available)}
+    return {"code": "parity_memory", "fields": fields}
 
 
 def _require_reference(source: Source) -> None:
@@ -196,24 +288,6 @@ def _require_reference(source: Source) -> None:
         import faster_whisper  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("whisper", "faster-whisper") from error
-
-
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    """Takes away what was written of a model when it could not be written whole.
-
-    Args:
-        path: A file or a folder, neither of which held anything before.
-    """
-    try:
-        yield
-    except BaseException:
-        if path.suffix == ".onnx":
-            for part in (path, path.with_name(f"{path.name}.data")):
-                part.unlink(missing_ok=True)
-        else:
-            shutil.rmtree(path, ignore_errors=True)
-        raise
 
 
 def _place(output: Path, source: Source) -> Path:
@@ -262,19 +336,19 @@ def _write(
     if source.family == "decoder":
         shape = DecoderShape.from_config(source.config)
         write_decoder(_weights(source), shape, path, scheme, marks)
-        _copy(source, path.parent, ("tokenizer.json",))
+        _copy(source, path.parent, _BESIDE_A_LANGUAGE_MODEL)
         return [path], None
     from vozmetro.models.convert.whisper import write_whisper
 
     write_whisper(_weights(source), source.config, path, scheme, marks)
-    _copy(source, path, _TOKENIZER_FILES)
+    _copy(source, path, _BESIDE_A_WHISPER)
     return [path / "encoder.onnx", path / "decoder.onnx"], None
 
 
 def _copy(source: Source, folder: Path, names: Sequence[str]) -> None:
     """Copies small files that the engine reads beside the weights."""
     for name in names:
-        if (source.folder / name).is_file() and not (folder / name).exists():
+        if (source.folder / name).is_file():
             shutil.copyfile(source.folder / name, folder / name)
 
 
@@ -318,6 +392,8 @@ def _parity_of_export(exported: Exported, threads: int) -> Parity:
     names = [spec.name for spec in graph.outputs]
     found = dict(zip(names, graph.run(dict(exported.feeds)), strict=True))
     shared = [name for name in names if name in exported.reference]
+    if not shared:
+        raise MeasurementError("parity_failed", detail=f"outputs: {', '.join(names)}")
     pairs = [(found[name].ravel(), exported.reference[name].ravel()) for name in shared]
     return parity_of(
         np.concatenate([one for one, _ in pairs]),

@@ -12,13 +12,15 @@ from pydantic import BaseModel, ConfigDict
 
 from vozmetro import api
 from vozmetro.engines.base import LoadRequest
-from vozmetro.errors import ModelError
+from vozmetro.errors import MeasurementError, ModelError
 from vozmetro.judge.comparison import Comparison
 from vozmetro.judge.statistics import Interval
 from vozmetro.measure.environment import available_ram, cores_allowed
 from vozmetro.measure.subject import Target, resolve_subject
 from vozmetro.models import checks
 from vozmetro.planning import Options
+from vozmetro.prepare.failures import as_one_error
+from vozmetro.prepare.parity_decoder import parity_of
 from vozmetro.prepare.records import Parity
 from vozmetro.prepare.speech import spoken
 from vozmetro.quality.wer import run_word_errors
@@ -152,6 +154,7 @@ def _words(run: Any) -> Words | None:
     )
 
 
+@as_one_error()
 def output_error(before: Path, after: Path, corpus: str | None) -> Parity:
     """Runs both models on the same input and compares what comes out.
 
@@ -164,6 +167,7 @@ def output_error(before: Path, after: Path, corpus: str | None) -> Parity:
 
     Raises:
         ModelError: `does_not_fit`.
+        MeasurementError: `model_failed`, `outputs_differ` where what comes out has other lengths.
         VozmetroError: As for `api.bench`.
     """
     target = resolve_subject(str(before))
@@ -206,11 +210,9 @@ def _tokens_error(target: Target, before: Path, after: Path) -> Parity:
 
 
 def _parity(found: NDArray[Any], wanted: NDArray[Any], said: str) -> Parity:
-    difference = found.astype(np.float64).ravel() - wanted.ravel()
-    size = float(np.linalg.norm(wanted))
-    return Parity(
-        reference="onnxruntime float32",
-        input=said,
-        max_error=float(np.abs(difference).max(initial=0.0)),
-        relative_error=float(np.linalg.norm(difference)) / size if size else 0.0,
+    if found.size != wanted.size:
+        # A voice whose durations follow from its weights speaks for another time.
+        raise MeasurementError("outputs_differ", before=wanted.size, after=found.size)
+    return parity_of(
+        found, wanted, reference="onnxruntime float32", said=said, packages=("onnxruntime",)
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -49,19 +51,30 @@ def decoder_parity(model: Path, folder: Path, layers: int, threads: int) -> Pari
 
 
 def parity_of(
-    found: NDArray[Any], wanted: NDArray[Any], *, reference: str, said: str, layers: int = 0
+    found: NDArray[Any],
+    wanted: NDArray[Any],
+    *,
+    reference: str,
+    said: str,
+    layers: int = 0,
+    packages: Sequence[str] = ("torch", "transformers", "onnxruntime"),
 ) -> Parity:
     """Returns how far two arrays of one shape are apart."""
     difference = found.astype(np.float64) - wanted
     size = float(np.linalg.norm(wanted))
     return Parity(
         reference=reference,
-        versions=versions_of(["torch", "transformers", "onnxruntime"]),
+        versions=versions_of(packages),
         input=said,
         max_error=float(np.abs(difference).max(initial=0.0)),
-        relative_error=float(np.linalg.norm(difference)) / size if size else 0.0,
+        relative_error=relative(float(np.linalg.norm(difference)), size),
         layers=layers,
     )
+
+
+def relative(difference: float, size: float) -> float:
+    """Returns a norm over that of the reference, infinite where only the reference is zero."""
+    return difference / size if size else math.inf if difference else 0.0
 
 
 def _tokens(folder: Path, vocabulary: int) -> tuple[NDArray[np.int64], str]:

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vozmetro import audio
-from vozmetro.audio import Samples, Waveform
+from vozmetro.audio import SPEECH_RATE, Samples, Waveform
 from vozmetro.engines.base import LoadRequest
 from vozmetro.engines.whisper_onnx import WhisperOnnx
-from vozmetro.engines.whisper_window import FRAMES, padded
+from vozmetro.engines.whisper_window import FRAMES, FRAMES_A_SECOND, padded
 from vozmetro.errors import MissingExtraError
 from vozmetro.models.convert.torch_export import require_torch
+from vozmetro.prepare.parity_decoder import relative
 from vozmetro.prepare.records import Parity, versions_of
 from vozmetro.speech.corpus import Utterance
 from vozmetro.speech.whisper_tokens import WhisperTokens
@@ -44,7 +45,7 @@ def whisper_parity(model: Path, folder: Path, speech: Sequence[Utterance], threa
 
     The encoders get the same frames. For the tokens each hears the recording: a source in
     CTranslate2's format through `faster-whisper`, one from Hugging Face through `transformers`
-    (greedy search over the first 30 s).
+    (greedy search), which hears one window: both get the first 30 s.
 
     Args:
         model: The converted folder.
@@ -56,18 +57,22 @@ def whisper_parity(model: Path, folder: Path, speech: Sequence[Utterance], threa
         MissingExtraError: What runs the source is not installed.
     """
     ours = WhisperOnnx(LoadRequest(model, threads, {"context": "full"}))
+    longest: int | None = None
     if (folder / "model.bin").is_file():
         reference = _faster_whisper(folder, threads)
     else:
         reference = _transformers(folder, threads, ours)
+        longest = SPEECH_RATE * FRAMES // FRAMES_A_SECOND
     largest = difference = size = 0.0
     differing = []
     for utterance in speech:
         recording = audio.read(utterance.path)
+        recording = Waveform(recording.samples[:longest], recording.rate)
         frames = padded(ours.features(recording)[:, :FRAMES], FRAMES)
         wanted = reference.encode(frames).astype(np.float64)
         apart = ours.encoder_output(frames) - wanted
-        largest = max(largest, float(np.abs(apart).max()))
+        # Unlike max(), it keeps NaN.
+        largest = float(np.maximum(largest, np.abs(apart).max()))
         difference += float((apart**2).sum())
         size += float((wanted**2).sum())
         found = _words(ours.transcribe_tokens(recording, utterance.language), ours.tokens)
@@ -78,7 +83,7 @@ def whisper_parity(model: Path, folder: Path, speech: Sequence[Utterance], threa
         versions=versions_of(["onnxruntime", *reference.packages]),
         input=", ".join(utterance.id for utterance in speech),
         max_error=largest,
-        relative_error=(difference / size) ** 0.5 if size else 0.0,
+        relative_error=relative(difference, size) ** 0.5,
         utterances=len(speech),
         identical=len(speech) - len(differing),
         differing=differing,

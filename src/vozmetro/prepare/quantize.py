@@ -13,9 +13,9 @@ from typing import Any
 from vozmetro import __version__, packages
 from vozmetro.errors import InputError, VozmetroError
 from vozmetro.measure.memory import peak_rss
-from vozmetro.models import checks
+from vozmetro.models import checks, dummy, receipt
 from vozmetro.models.quantize.plan import Plan, QuantizeReport
-from vozmetro.models.quantize.stream import quantize
+from vozmetro.models.quantize.stream import check_places, quantize
 from vozmetro.models.resolve import WHISPER_GRAPHS
 from vozmetro.prepare import gains, records
 from vozmetro.prepare.calibrate import Method, calibrate
@@ -26,6 +26,8 @@ Listener = Callable[[str, int, int], None]
 
 _BESIDE = (".json", ".txt", ".model")
 """Configuration and tokenizer, which a folder's new version needs as well."""
+_RECORDS = (records.FILE, receipt.NAME, dummy.RECORD)
+"""What these say of the files beside them is not true of the new ones."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def quantize_model(
         versions=records.versions_of(["numpy", "onnx", "onnxruntime"]),
         source=records.described(_files(model)),
         output=records.described(_files(output)),
-        scheme=_scheme(plan, method),
+        scheme=_scheme(plan, method, reports),
         seconds=round(sum(report.seconds for report in reports), 2),
         peak_rss=peak,
         parity=parity,
@@ -112,6 +114,7 @@ def quantize_model(
 
 def _graph(model: Path, output: Path, how: _How) -> QuantizeReport:
     plan = how.plan
+    check_places(model, output)  # before minutes of calibration
     if plan.mode == "static" and not plan.ranges:
         how.listen("calibrating", 0, 0)
         plan = replace(plan, ranges=calibrate(model, how.corpus, how.method))
@@ -143,7 +146,7 @@ def _folder(model: Path, output: Path, how: _How) -> list[QuantizeReport]:
             one = _graph(model / name, made / name, chosen)
             reports.append(replace(one, output=output / name))
         for file in sorted(model.iterdir()):
-            if file.suffix in _BESIDE and file.name != records.FILE and file.is_file():
+            if file.suffix in _BESIDE and file.name not in _RECORDS and file.is_file():
                 shutil.copyfile(file, made / file.name)
         made.chmod(0o755)
         made.replace(output)
@@ -186,8 +189,10 @@ def _said(report: QuantizeReport) -> dict[str, Any]:
     return plain
 
 
-def _scheme(plan: Plan, method: Method) -> dict[str, str]:
-    said = {"precision": plan.label, "bits": str(plan.bits), "mode": plan.mode}
+def _scheme(plan: Plan, method: Method, reports: Sequence[QuantizeReport]) -> dict[str, str]:
+    # The two graphs of a Whisper may differ.
+    precision = " + ".join(dict.fromkeys(report.precision for report in reports))
+    said = {"precision": precision, "bits": str(plan.bits), "mode": plan.mode}
     if plan.mode == "weight-only":
         said["block"] = str(plan.block)
     if plan.mode == "static":

@@ -6,13 +6,14 @@ found years later can be traced and made again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from vozmetro import packages
 from vozmetro.measure.storage import write_atomic
@@ -23,6 +24,14 @@ FILE = "conversion.json"
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+def _number(value: object) -> object:
+    return math.nan if value is None else value
+
+
+Error = Annotated[float, BeforeValidator(_number)]
+"""JSON has no NaN and no infinity: they are written as null, and read as NaN."""
 
 
 class File(_Record):
@@ -51,8 +60,8 @@ class Parity(_Record):
     reference: str
     versions: dict[str, str] = {}
     input: str
-    max_error: float
-    relative_error: float
+    max_error: Error
+    relative_error: Error
     utterances: int = 0
     identical: int = 0
     differing: list[str] = []
@@ -75,7 +84,7 @@ class Conversion(_Record):
         peak_rss: Highest resident memory of the process that wrote, in bytes.
         parity: None where it was not asked for (`--no-parity`).
         optimization: What `--optimize` gained, as measured; empty where it was not asked for.
-        report: Details of a quantization; empty for a conversion.
+        report: Details of a quantization; of a conversion only why it was not compared.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION

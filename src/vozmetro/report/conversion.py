@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -10,6 +11,25 @@ from typing import Any
 
 from vozmetro import units
 from vozmetro.i18n import t
+
+SAME = 1e-3
+"""Relative error from which a conversion at FP32 is another model. Rounding stays far below."""
+
+
+def differs(record: Mapping[str, Any]) -> bool:
+    """Says whether a comparison shows that the conversion went wrong.
+
+    Only at FP32: what a quantization may change, nobody can say beforehand.
+
+    Args:
+        record: A `Conversion` as plain data.
+    """
+    parity = record["parity"]
+    if parity is None or record["scheme"]["precision"] != "fp32":
+        return False
+    # Written so that NaN, too, is an error.
+    close = parity["relative_error"] < SAME and math.isfinite(parity["max_error"])
+    return not close or bool(parity["differing"])
 
 
 def conversion_lines(record: Mapping[str, Any], path: Path, lang: str) -> Iterator[str]:
@@ -32,10 +52,16 @@ def _lines(record: Mapping[str, Any], path: Path, lang: str) -> Iterator[str]:
         "convert.cost", seconds=f"{record['seconds']:.1f}", ram=units.size(record["peak_rss"])
     )
     parity = record["parity"]
-    if parity is None:
+    skipped = record["report"].get("parity_skipped")
+    if skipped:
+        why = t(f"errors.{skipped['code']}", lang, **skipped["fields"])
+        yield say("convert.not_compared", why=why)
+    elif parity is None:
         yield say("convert.not_checked")
     else:
         yield from _parity(parity, record["scheme"], lang)
+        if differs(record):
+            yield say("convert.differs", most=f"{SAME:.0e}")
     for name, gain in record["optimization"].items():
         yield _gain(name, gain, lang)
 

@@ -58,7 +58,7 @@ def quantize(
         OutputError: `quantize_disk`, `disk_full` or `unwritable`.
     """
     began = time.perf_counter()
-    _check_places(model, output)
+    check_places(model, output)
     external = checks.check_onnx(model).external
     graph = slim.read(model, located=True)
     _check_float(model, graph)
@@ -110,7 +110,12 @@ def check_written(path: Path) -> None:
             raise ModelError("quantize_accuracy", path=path, node=node.name, level=level)
 
 
-def _check_places(model: Path, output: Path) -> None:
+def check_places(model: Path, output: Path) -> None:
+    """Refuses an output that exists, or is no `.onnx`.
+
+    Raises:
+        InputError: `quantize_suffix`, `quantize_same` or `quantize_taken`.
+    """
     if output.suffix.lower() != ".onnx":
         raise InputError("quantize_suffix", path=output)
     data = output.with_name(f"{output.name}.data")
