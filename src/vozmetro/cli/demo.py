@@ -25,8 +25,8 @@ from vozmetro.report.terminal import print_comparison, print_environment, print_
 FAST = "whisper-base-onnx-int8@context=3.0"
 """INT8 weights, and an encoder that hears the utterance and 3 s of silence instead of 30 s.
 
-With less silence the decoder more often runs in a loop and has to begin again, which is seen in the
-P90: 295 ms with 1 s and 207 with 3 s, 26 utterances on 2 cores of a Zen 3."""
+With less silence the decoder more often runs in a loop and has to begin again; how often, and what
+it costs, is what `benchmarks/whisper.py` prints."""
 # With how many times the asked iterations: English-only subjects have half of the utterances.
 ALONE = {
     "whisper-base-onnx": 1,

@@ -28,10 +28,9 @@ _TARGET_POSITIONS = 448
 """Of every published Whisper; a graph from elsewhere does not say."""
 _STOP_SPINNING = {"session.force_spinning_stop": "1"}
 """Encoder and decoder have threads of their own. Those of the one that has just finished would go
-on spinning on the cores that the other needs: 330 to 436 ms against 99 to 288 (fastest of 12 calls,
-base in INT8, 4 s of audio and 12 tokens, on 2 cores with other work). One set of threads for the
-process (option `pool=global`) takes 84 to 314, but then every other session of the process must be
-told to use it too, or fails."""
+on spinning on the cores that the other needs. One set of threads for the process (option
+`pool=global`) would do as well, but then every other session of the process must be told to use it
+too, or fails."""
 _PAD = 160
 """Zeros that openai/whisper's features are computed with behind the audio, one frame."""
 _QUIETEST = -1.5

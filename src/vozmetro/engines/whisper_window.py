@@ -20,8 +20,8 @@ FRAMES_A_SECOND = 100
 SHORTEST = 100
 """Frames that a window has at least: 1 s."""
 RETRY_SILENCE = 400
-"""Frames of silence more for a second try: 4 s. With 1, 2, 3, 4 and 6 s of silence, 5, 4, 2, 0 and
-0 of 26 utterances ran in a loop (base in INT8)."""
+"""Frames of silence more for a second try: 4 s, before the full window. Loops become rare with a
+few seconds of silence; `benchmarks/whisper.py` counts them by context."""
 TOKENS_A_SECOND, TOKENS_SPARE = 8.0, 8
 """Fast speech is about 6 tokens a second; very short clips may have a few more."""
 LOOP_LENGTHS, LOOP_TOKENS, SENTENCE_TOKENS = 40, 12, 5

@@ -7,21 +7,22 @@ inputs, packed as ONNX Runtime's `MatMulNBits` reads it.
 Why INT8 weights that are multiplied leave room for pairs. Inputs are quantized to uint8 as they
 come. x86 without VNNI multiplies uint8 by int8 with VPMADDUBSW, which adds the products of inputs
 0 and 1, 2 and 3, ... in 16 bits and saturates: 255 * (127 + 127) does not fit, silently. A file
-made on one machine runs on another, so the weights must be right on every CPU. Measured on a Zen 3
-(AVX2), error of the output of the worst of Whisper base's 24 encoder layers on real speech, of a
-layer with uniform random weights, and time of 2560 x 2560 for 64 inputs:
+made on one machine runs on another, so the weights must be right on every CPU. Measured by
+`benchmarks/int8_weights.py` on 2 cores of a Zen 3 (AVX2): error of the output of the worst and the
+median of the 48 linear layers of Whisper base's encoder on real speech, of a layer with uniform
+random weights, and time of 2560 x 2560 for 64 inputs:
 
-=====================================  =======  =======  ==========================================
-stored                                 Whisper  uniform  speed
-=====================================  =======  =======  ==========================================
-int8, 8 bits                            9.6 %    9.3 %   3.1 ms
-int8, 7 bits (`reduce_range`)           3.4 %    0.9 %   3.1 ms
-uint8 around 128                        3.2 %    0.4 %   3.7 ms (and no VNNI where there is one)
-int8, 8 bits, pairs fit in 16 (ours)    3.2 %    0.8 %   3.1 ms
-=====================================  =======  =======  ==========================================
+=====================================  =======  =======  =======  ==============================
+stored                                 worst    median   uniform  speed
+=====================================  =======  =======  =======  ==============================
+int8, 8 bits                           12.1 %    2.3 %    9.1 %   3.6 ms
+int8, 7 bits (`reduce_range`)           3.9 %    2.3 %    0.8 %   3.7 ms
+uint8 around 128                        3.2 %    1.8 %    0.4 %   4.4 ms (no VNNI where there is)
+int8, 8 bits, pairs fit in 16 (ours)    3.3 %    1.9 %    0.8 %   3.6 ms
+=====================================  =======  =======  =======  ==============================
 
 Ours picks each row's scale so that no pair can exceed 128 in sum. Large weights are rarely
-neighbours, so that on trained weights it costs a scale 1.15 to 1.31 times that of 8 bits where 7
+neighbours, so that on trained weights it costs a scale 1.11 to 1.31 times that of 8 bits where 7
 bits cost 2; the sums are exact on every CPU, and VNNI and ARM lose nothing.
 """
 
