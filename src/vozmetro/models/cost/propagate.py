@@ -7,12 +7,16 @@ draws a word out) takes a stated assumption and is listed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vozmetro.errors import ModelError
+from vozmetro.models import structure, weights
 from vozmetro.models.cost import fused
 from vozmetro.models.cost.values import (
     SMALL,
@@ -45,6 +49,12 @@ _COMPARISONS = frozenset({"GreaterOrEqual", "LessOrEqual", "Greater", "Less", "E
 
 Visitor = Callable[["NodeProto", Sequence[Value], Sequence[Value], int], None]
 """Called with each node, its inputs, its outputs, and how many times it runs."""
+_Visit = tuple["NodeProto", Sequence[Value], Sequence[Value], int]
+_Key = tuple[str, str, str]
+_MAIN: _Key = ("", "", "")
+_MOST_CALLS = 100
+"""Functions in functions: they are written out by recursion."""
+_PIECE = 256
 
 
 @dataclass
@@ -213,25 +223,32 @@ class Walk:
         if condition is not None and condition.size:
             chosen = names[0] if bool(condition.reshape(-1)[0]) else names[1]
         else:
-            chosen = min(names, key=lambda name: self._tried(given[name], scope))
+            tried = {name: self._tried(given[name], scope, times) for name in names}
+            chosen = min(names, key=lambda name: tried[name].macs)
             self.branches[_called(node)] = chosen.removesuffix("_branch")
+            return self._taken(tried[chosen])
         return self.graph(given[chosen], scope, times)
 
-    def _tried(self, graph: GraphProto, scope: Mapping[str, Value]) -> int:
-        """Operations of a branch, walked without counting them."""
-        counted = 0
+    def _tried(self, graph: GraphProto, scope: Mapping[str, Value], times: int) -> _Branch:
+        """Walks a branch without counting it: once, as branches in branches double each level."""
+        from vozmetro.models.cost.count import operations
 
-        def visit(
-            node: NodeProto, inputs: Sequence[Value], outputs: Sequence[Value], times: int
-        ) -> None:
-            nonlocal counted
-            from vozmetro.models.cost.count import operations
+        visits: list[_Visit] = []
+        walk = Walk(self.opset, self.length, lambda *visit: visits.append(visit))
+        outputs = walk.graph(graph, scope, times)
+        counted = [(operations(*visit[:3]), visit[3]) for visit in visits]
+        macs = sum(found.macs * times for found, times in counted if found)
+        return _Branch(walk, visits, outputs, macs)
 
-            found = operations(node, inputs, outputs)
-            counted += times * (found.macs if found else 0)
-
-        Walk(self.opset, self.length, visit).graph(graph, scope)
-        return counted
+    def _taken(self, branch: _Branch) -> list[Value]:
+        """Counts what was met in a branch that was tried."""
+        for visit in branch.visits:
+            self.visit(*visit)
+        self.data_dependent += branch.walk.data_dependent
+        self.branches |= branch.walk.branches
+        for name, count in branch.walk.unknown.items():
+            self.unknown[name] = self.unknown.get(name, 0) + count
+        return branch.outputs
 
     def _loop(
         self, node: NodeProto, inputs: list[Value], scope: Mapping[str, Value], times: int
@@ -247,6 +264,8 @@ class Walk:
             self.data_dependent.append(_called(node))
             trips = 1
         carried = len(inputs) - 2
+        if trips <= 0:
+            return [*inputs[2:], *[UNKNOWN] * (len(node.output) - carried)]
         names = [one.name for one in body.input]
         known = dict(zip(names, [Value(7, ()), Value(9, ()), *inputs[2:]], strict=False))
         # What is carried changes from round to round.
@@ -272,6 +291,16 @@ class Walk:
         known = dict(zip([one.name for one in body.input], [*states, *parts], strict=False))
         found = self.graph(body, {**scope, **known}, times * trips)
         return [*found[: len(states)], *(_stacked(one, trips) for one in found[len(states) :])]
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """A branch that was walked: what was met, what it gives, and its multiply-adds."""
+
+    walk: Walk
+    visits: Sequence[_Visit]
+    outputs: list[Value]
+    macs: int
 
 
 def _stacked(value: Value, trips: int) -> Value:
@@ -351,11 +380,64 @@ def _called(node: NodeProto) -> str:
     return f"{node.op_type} {node.name or (node.output[0] if node.output else '')}".strip()
 
 
-def prepared(model: ModelProto) -> ModelProto:
-    """Returns the model with its own functions written out."""
+def prepared(model: ModelProto, path: Path) -> ModelProto:
+    """Returns the model with its own functions written out.
+
+    Raises:
+        ModelError: `graph_absurd` where that is more than any model has.
+    """
     if not model.functions:
         return model
     from onnx import inliner
 
+    _check_functions(model, path)
     inlined: ModelProto = inliner.inline_local_functions(model)
     return inlined
+
+
+def _check_functions(model: ModelProto, path: Path) -> None:
+    """Refuses functions that call each other in a circle, or grow beyond measure.
+
+    Ten functions that each call the one before ten times are a small file and a whole memory.
+    """
+    own = {(one.domain, one.name, one.overload): one for one in model.functions}
+    calls: dict[_Key, list[_Key]] = {}
+    sizes: dict[_Key, int] = {}
+    handed = 0
+    for key, nodes in [(_MAIN, _in(model.graph.node)), *((k, _in(f.node)) for k, f in own.items())]:
+        calls[key], sizes[key] = [], 0
+        for node in nodes:
+            callee = (node.domain, node.op_type, node.overload)
+            sizes[key] += 1 + node.ByteSize() // _PIECE
+            if callee not in own:
+                continue
+            calls[key].append(callee)
+            handed = max([handed, *(one.ByteSize() for one in node.attribute)])
+            if any(weights.subgraphs(node)):
+                # It would be written out wherever the function reads it, with calls of its own.
+                raise ModelError("graph_absurd", path=path, name=node.op_type)
+    # What is handed to a function may be written out at each of its nodes.
+    sizes = {key: size * (1 + handed // _PIECE) for key, size in sizes.items()}
+    depths: dict[_Key, int] = {}
+    for key in _ordered(calls, path):
+        sizes[key] += sum(sizes[callee] for callee in calls[key])
+        depths[key] = 1 + max((depths[callee] for callee in calls[key]), default=0)
+        if sizes[key] > structure.MOST_NODES or depths[key] > _MOST_CALLS:
+            raise ModelError("graph_absurd", path=path, name=key[1])
+
+
+def _ordered(calls: Mapping[_Key, Sequence[_Key]], path: Path) -> list[_Key]:
+    """Returns functions behind those that they call."""
+    try:
+        return list(TopologicalSorter(calls).static_order())
+    except CycleError as error:
+        raise ModelError("graph_cyclic", path=path, name=error.args[1][0][1]) from error
+
+
+def _in(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """Yields nodes and those of their branches and bodies."""
+    waiting = [nodes]
+    while waiting:
+        for node in waiting.pop():
+            yield node
+            waiting.extend(graph.node for graph in weights.subgraphs(node))
