@@ -31,6 +31,11 @@ def cache_dir() -> Path:
     return Path(user_cache_dir("vozmetro", appauthor=False))
 
 
+def hub_home(repo: str) -> Path:
+    """Returns where a repository of a hub is fetched to, a folder for each commit."""
+    return cache_dir() / "hub" / repo.replace("/", "--")
+
+
 def model_folder(entry: Entry) -> Path:
     """Returns a folder with every file of the model, each verified by size and SHA-256.
 
@@ -66,22 +71,42 @@ def _from_packages(entry: Entry) -> Path:
 
 def _fetched(entry: Entry, place: HubPlace) -> tuple[Path, receipt.Source]:
     """Returns where a hub's model was fetched to, intact, and its record."""
-    home = cache_dir() / "hub" / place.repo.replace("/", "--")
+    folder, source = _recorded(entry, place)
+    for file in source.files:
+        path = safety.inside(folder, file.name)
+        if not source.complete or file.sha256 is None:
+            raise ModelError("fetch_incomplete", path=path, source=entry.name)
+        if not packages.is_intact(path, file.bytes, file.sha256):
+            raise ModelError("fetch_damaged", path=path, source=entry.name)
+    return folder, source
+
+
+def _recorded(entry: Entry, place: HubPlace) -> tuple[Path, receipt.Source]:
+    """Returns the folder that a hub's model was fetched to, and its record, nothing hashed."""
+    home = hub_home(place.repo)
+    found = []
     for folder in sorted(home.iterdir()) if packages.is_dir(home) else ():
-        source = (receipt.read(folder) or receipt.Receipt()).find(f"hub:{place.repo}")
-        if source is None or place.revision not in (source.revision, source.commit):
-            continue
-        there = {file.name for file in source.files}
-        if not there.issuperset(file.name for file in entry.files):
-            continue
-        for file in source.files:
-            path = safety.inside(folder, file.name)
-            if not source.complete or file.sha256 is None:
-                raise ModelError("fetch_incomplete", path=path, source=entry.name)
-            if not packages.is_intact(path, file.bytes, file.sha256):
-                raise ModelError("fetch_damaged", path=path, source=entry.name)
-        return folder, source
-    raise ModelError("not_fetched", name=entry.name)
+        for source in (receipt.read(folder) or receipt.Receipt()).of(f"hub:{place.repo}"):
+            there = {file.name for file in source.files}
+            needed = all(file.name in there for file in entry.files)
+            if needed and place.revision in (source.revision, source.commit):
+                found.append((folder, source))
+    if not found:
+        raise ModelError("not_fetched", name=entry.name)
+    return next((one for one in found if one[1].complete), found[0])
+
+
+def is_sized(entry: Entry, place: HubPlace) -> bool:
+    """Returns whether a hub's model is there by its files' sizes, which takes no time to know.
+
+    Raises:
+        ModelError: `not_fetched` or `receipt_invalid`.
+    """
+    folder, source = _recorded(entry, place)
+    paths = [(safety.inside(folder, file.name), file.bytes) for file in source.files]
+    return source.complete and all(
+        packages.is_file(path) and path.stat().st_size == size for path, size in paths
+    )
 
 
 def _is_whole_in_package(entry: Entry) -> bool:
