@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import os
 import shutil
 from importlib.metadata import distribution
 from pathlib import Path
@@ -453,6 +454,18 @@ def test_two_that_write_one_model_at_once(tmp_path):
     converted._place(second, first)
     assert (first / "m.onnx").exists()
     assert not (first / "open").exists()
+
+
+def test_what_killed_processes_left_is_swept_up(tmp_path):
+    old, new, other = tmp_path / ".m.abc", tmp_path / ".m.def", tmp_path / ".mm.abc"
+    for folder in (old, new, other):
+        folder.mkdir()
+        (folder / "half").touch()
+    (tmp_path / ".m.part").touch()
+    for rest in (old, other, tmp_path / ".m.part"):
+        os.utime(rest, (0, 0))
+    assemble.sweep(tmp_path / "m")
+    assert {rest.name for rest in tmp_path.iterdir()} == {".m.def", ".mm.abc"}
 
 
 def test_a_faster_process_between_looking_and_moving(tmp_path, monkeypatch):

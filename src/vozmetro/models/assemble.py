@@ -6,19 +6,21 @@ from the packages; a damaged package is an error.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path, PurePosixPath
 
 from vozmetro import packages, units
 from vozmetro.errors import ModelError
 from vozmetro.models import receipt, safety
 from vozmetro.models.catalogue import Entry, HubPlace, ModelFile, Part
+from vozmetro.models.fetched import SPARE_BYTES
 
-SPARE_BYTES = 50 * units.MB
-"""Left free on the cache's disk, so that joining a model never fills it."""
+_DAY_S = 86_400
 
 
 def cache_dir() -> Path:
@@ -136,6 +138,7 @@ def _build(folder: Path, files: list[ModelFile], extra: str) -> None:
                 "cache_full", path=folder, needed=units.size(needed), free=units.size(free)
             )
         for file in files:
+            sweep(folder / file.name)
             _join(folder / file.name, file, extra)
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -145,6 +148,23 @@ def _build(folder: Path, files: list[ModelFile], extra: str) -> None:
             ) from error
         detail = error.strerror or error
         raise ModelError("cache_unwritable", path=folder, detail=detail) from error
+
+
+def sweep(target: Path) -> None:
+    """Removes what killed processes left of a file or folder: whatever begins as it was a day ago.
+
+    Temporaries lie beside their target, by its name with a dot before it and another behind.
+    """
+    for rest in list(target.parent.iterdir()):
+        if not rest.name.startswith(f".{target.name}."):
+            continue
+        with contextlib.suppress(OSError):
+            if time.time() - rest.lstat().st_mtime < _DAY_S:
+                continue  # somebody may be at it
+            if rest.is_dir() and not rest.is_symlink():
+                shutil.rmtree(rest)
+            else:
+                rest.unlink()
 
 
 def _join(target: Path, file: ModelFile, extra: str) -> None:

@@ -70,6 +70,7 @@ def _build(entry: Entry, source: Path, folder: Path) -> None:
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        assemble.sweep(folder)
         # Full precision from 16 bits: twice the source, and a little for the graphs.
         fetched.check_space(folder.parent, 3 * (source / "model.bin").stat().st_size)
         scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))

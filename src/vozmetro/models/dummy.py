@@ -21,6 +21,7 @@ from vozmetro.models import architectures, assemble, converted, safety, tensors
 from vozmetro.models.architectures import Architecture
 from vozmetro.models.convert.builder import Precision, Scheme
 from vozmetro.models.convert.dummy_source import DummySource
+from vozmetro.models.fetched import SPARE_BYTES
 
 __all__ = ["DummySource", "write"]
 
@@ -271,7 +272,7 @@ def _check_disk(job: _Job, graphs: Sequence[str]) -> None:
     needed = sum(
         stored_bytes(job.shapes(graph), job.scheme.precision, job.scheme.block) for graph in graphs
     )
-    needed += assemble.SPARE_BYTES
+    needed += SPARE_BYTES
     job.folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(job.folder).free
     if free < needed:

@@ -183,12 +183,17 @@ def _elements(tensor: TensorProto) -> int:
     return math.prod(int(size) for size in tensor.dims)
 
 
-def _stored(name: str, tensor: TensorProto, describing: set[str], packed: dict[str, int]) -> Stored:
+def _stored(
+    name: str, tensor: TensorProto, describing: set[str], packed: dict[str, tuple[int, int]]
+) -> Stored:
     label, _ = _TYPES.get(tensor.data_type, _UNKNOWN_TYPE)
     elements = _elements(tensor)
     if name in packed and label == "INT8":
-        elements = elements * 8 // packed[name]
-        label = f"INT{packed[name]}"
+        bits, weights = packed[name]
+        elements = elements * 8 // bits
+        # Rows are filled up to whole blocks: that is stored, and is no weight.
+        elements = min(elements, weights) if weights > 0 else elements
+        label = f"INT{bits}"
     describes = name in describing or name.endswith(_DESCRIBING_SUFFIXES)
     return Stored(
         name=name,
@@ -201,16 +206,19 @@ def _stored(name: str, tensor: TensorProto, describing: set[str], packed: dict[s
     )
 
 
-def _roles(model: ModelProto) -> tuple[set[str], dict[str, int]]:
-    """Returns the names that describe quantization, and the bits of those that pack weights."""
+def _roles(model: ModelProto) -> tuple[set[str], dict[str, tuple[int, int]]]:
+    """Returns what describes quantization, and the bits and weights (0: all) of what is packed."""
     describing: set[str] = set()
-    packed: dict[str, int] = {}
+    packed: dict[str, tuple[int, int]] = {}
     for node in nodes(model):
         positions = _DESCRIBING.get(node.op_type, frozenset())
         describing.update(name for i, name in enumerate(node.input) if i in positions and name)
         if node.op_type in _PACKED:
             inputs, attribute, default = _PACKED[node.op_type]
-            bits = next((a.i for a in node.attribute if a.name == attribute), default)
+            given = {one.name: one.i for one in node.attribute}
+            bits = given.get(attribute, default)
+            weights = given.get("N", 0) * given.get("K", 0) if node.op_type == "MatMulNBits" else 0
             if bits in {1, 2, 4, 8}:
-                packed.update({name: bits for i, name in enumerate(node.input) if i in inputs})
+                names = [name for i, name in enumerate(node.input) if i in inputs]
+                packed |= dict.fromkeys(names, (bits, weights))
     return describing, packed
