@@ -13,7 +13,8 @@ import numpy as np
 from vozmetro.errors import InputError, ModelError, VozmetroError
 from vozmetro.models import slim
 from vozmetro.models.cost.count import UNCOUNTED, Kind, moved, operations, reads
-from vozmetro.models.cost.propagate import Walk, prepared
+from vozmetro.models.cost.functions import prepared
+from vozmetro.models.cost.propagate import Walk
 from vozmetro.models.cost.values import SMALL, Value
 from vozmetro.units import plain
 
