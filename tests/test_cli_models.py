@@ -169,3 +169,16 @@ def test_dummy_writes_a_marked_model(call, tmp_path):
     assert code == 0
     assert "random (dummy)" in " ".join(out.split())
     assert call("dummy", "no-such-thing", "--precision", "int8")[0] == 2
+
+
+@pytest.mark.parametrize(("lang", "said"), [("es", "Interrumpido."), ("en", "Interrupted.")])
+def test_an_interrupted_command_says_nothing_of_measuring(call, tmp_path, monkeypatch, lang, said):
+    def give_up(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vozmetro.models.fetch.fetch", give_up)
+    code, out, err = call("fetch", "whisper-base", lang=lang)
+    assert (code, out) == (130, "")
+    assert said in err
+    assert "measur" not in err
+    assert "med" not in err

@@ -147,6 +147,23 @@ def test_what_is_intact_is_not_written_again(
     assert write("whisper-tiny", "int4", 1, seed=1) != folder
 
 
+def test_an_interrupted_one_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def give_up(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write("whisper-tiny", "int4", 1, tmp_path / "out", listen=give_up)
+    assert (tmp_path / "out" / "config.json").exists()
+    write("whisper-tiny", "int4", 1, tmp_path / "out")
+    record = json.loads((tmp_path / "out" / dummy.RECORD).read_text())
+    assert set(record["graphs"]) == {"whisper"}
+    # Files of another version's writer are not taken for this one's.
+    before = (tmp_path / "out" / "encoder.onnx").stat().st_mtime_ns
+    monkeypatch.setattr("vozmetro.models.converted.writer", lambda: "other")
+    write("whisper-tiny", "int4", 1, tmp_path / "out")
+    assert (tmp_path / "out" / "encoder.onnx").stat().st_mtime_ns > before
+
+
 def test_nothing_else_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError) as caught:

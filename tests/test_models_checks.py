@@ -70,6 +70,16 @@ def test_parameters_are_counted_without_scales_and_zero_points(
     assert (found.precision, found.parameters) == (precision, parameters)
 
 
+def test_rows_filled_up_to_whole_blocks_hold_no_parameters(tmp_path):
+    def shorten(proto):
+        next(a for a in proto.graph.node[0].attribute if a.name == "K").i = 40
+
+    path = zoo.matmul_nbits_int4_model(tmp_path / "m.onnx")
+    whole = checks.check_onnx(path).inspection
+    found = checks.check_onnx(rewritten(path, shorten)).inspection
+    assert (found.parameters, found.weight_bytes) == (40 * 128, whole.weight_bytes)
+
+
 def test_dtypes_of_ports(tmp_path):
     def dtypes(make):
         inputs = checks.check_onnx(make(tmp_path / "m.onnx")).inspection.inputs

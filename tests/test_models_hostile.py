@@ -398,6 +398,10 @@ def static(path: Path) -> None:
         assert not found.ok
         return
     modality.decide(path, [checked.inspection])
+    try:
+        overview(str(path))
+    except VozmetroError as error:
+        error.message("es")
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=RELAXED)

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
+import os
 import shutil
 from importlib.metadata import distribution
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 from vozmetro import packages
 from vozmetro.engines.registry import names as engine_names
 from vozmetro.errors import InputError, MissingExtraError, ModelError
-from vozmetro.models import assemble
+from vozmetro.models import assemble, converted, receipt
 from vozmetro.models.catalogue import Entry, ModelFile, Part, catalogue
+from vozmetro.models.receipt import FetchedFile, Receipt, Source
 from vozmetro.models.resolve import resolve
 
 
@@ -170,7 +172,7 @@ def test_a_voice_is_a_graph_unless_told(tmp_path):
     assert [file.name for file, _, _ in ref.files] == ["voz.onnx", "voz.onnx.json"]
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"espeak": 3}', b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"espeak": 3}', b"\xff", b"[" * 100_000])
 def test_a_voice_with_a_bad_configuration(content, tmp_path):
     path = zoo.piper_like(tmp_path / "voz.onnx")
     (tmp_path / "voz.onnx.json").write_bytes(content)
@@ -397,6 +399,7 @@ def test_a_folder_with_both_graphs_is_a_whisper_for_onnx_runtime(tmp_path, confi
         ("tokenizer.json", None, "not_whisper_onnx"),
         ("config.json", "[]", "whisper_config_invalid"),
         ("config.json", "{", "whisper_config_invalid"),
+        ("config.json", "[" * 100_000, "whisper_config_invalid"),
         ("decoder.onnx", "", "onnx_empty"),
     ],
 )
@@ -427,3 +430,50 @@ def test_a_tied_tensor_counts_once(tmp_path):
     assert before.parameters - after.parameters == elements
     assert after.weight_bytes == before.weight_bytes
     assert after.marks["vozmetro.tied"] == f"other, {largest.name}"
+
+
+# Models made on first use -------------------------------------------------------------------
+
+
+def test_two_that_write_one_model_at_once(tmp_path):
+    """Who comes second takes what is there, before or behind the last look."""
+
+    def written(folder: Path) -> Path:
+        folder.mkdir()
+        (folder / "m.onnx").write_bytes(b"model")
+        file = FetchedFile(name="m.onnx", bytes=5, sha256=hashlib.sha256(b"model").hexdigest())
+        source = Source(source="package:x", fetched_at="now", complete=True, files=(file,))
+        receipt.write(folder, Receipt(sources=(source,)))
+        return folder
+
+    first, second = written(tmp_path / "first"), written(tmp_path / "second")
+    (first / "open").touch()  # as by an engine that runs it
+    converted._place(second, first)
+    assert (first / "open").exists()
+    (first / "m.onnx").unlink()
+    converted._place(second, first)
+    assert (first / "m.onnx").exists()
+    assert not (first / "open").exists()
+
+
+def test_what_killed_processes_left_is_swept_up(tmp_path):
+    old, new, other = tmp_path / ".m.abc", tmp_path / ".m.def", tmp_path / ".mm.abc"
+    for folder in (old, new, other):
+        folder.mkdir()
+        (folder / "half").touch()
+    (tmp_path / ".m.part").touch()
+    for rest in (old, other, tmp_path / ".m.part"):
+        os.utime(rest, (0, 0))
+    assemble.sweep(tmp_path / "m")
+    assert {rest.name for rest in tmp_path.iterdir()} == {".m.def", ".mm.abc"}
+
+
+def test_a_faster_process_between_looking_and_moving(tmp_path, monkeypatch):
+    (tmp_path / "scratch").mkdir()
+    looks = iter([False, True])
+    monkeypatch.setattr(converted, "_is_intact", lambda _: next(looks))
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / "m.onnx").touch()
+    converted._place(tmp_path / "scratch", tmp_path / "place")
+    assert (tmp_path / "place" / "m.onnx").exists()

@@ -340,6 +340,31 @@ def test_operations_are_those_of_the_given_sizes(tmp_path):
     assert part.operations.assumed == ("rows",)
 
 
+def test_sizes_go_to_the_graphs_that_have_them(tmp_path):
+    zoo.external_data_model(tmp_path / "one.onnx")
+    zoo.mel_model(tmp_path / "two.ONNX")
+    found = overview(str(tmp_path), {"rows": 10, "frames": 50})
+    one, two = (part.operations for part in found.parts)
+    assert (one.dims["rows"], two.dims["frames"]) == (10, 50)
+    assert "frames" not in one.dims
+    with pytest.raises(InputError) as caught:
+        overview(str(tmp_path), {"row": 10})
+    assert caught.value.code == "cost_dims"
+
+
+def test_more_graphs_than_a_model_has(tmp_path, monkeypatch):
+    monkeypatch.setattr("vozmetro.models.overview.MOST_GRAPHS", 1)
+    zoo.mel_model(tmp_path / "one.onnx")
+    assert len(verify.verify(tmp_path, trial=False).checks) > 1
+    zoo.mel_model(tmp_path / "two.onnx")
+    for ask in (verify.verify, overview):
+        with pytest.raises(InputError) as caught:
+            ask(str(tmp_path))
+        assert caught.value.code == "folder_graphs"
+        for lang in ("es", "en"):
+            assert "{" not in caught.value.message(lang)
+
+
 def test_a_folder_of_weights_still_to_be_converted(tmp_path):
     header = {"w": {"dtype": "BF16", "shape": [4, 8], "data_offsets": [0, 64]}}
     text = json.dumps(header).encode()

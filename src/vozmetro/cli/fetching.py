@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
+from vozmetro.cli.progress import Bar
 from vozmetro.i18n import t
 from vozmetro.units import plain
 
@@ -14,30 +14,7 @@ if TYPE_CHECKING:
 _NAME = 30
 
 
-class _Bar:
-    """A bar on standard error if that is a terminal, nothing elsewhere."""
-
-    def __init__(self, *columns: Any) -> None:
-        from rich.console import Console
-        from rich.progress import Progress as Bar
-
-        console = Console(stderr=True)
-        self.bar = Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-    def __enter__(self) -> Self:
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.bar.stop()
-
-
-class FetchBar(_Bar):
+class FetchBar(Bar):
     """Bytes, rate and time left of a fetch. Use it in a `with` block."""
 
     def __init__(self, lang: str) -> None:
@@ -71,7 +48,7 @@ class FetchBar(_Bar):
         )
 
 
-class WriteBar(_Bar):
+class WriteBar(Bar):
     """Weights that are written, graph by graph. Use it in a `with` block."""
 
     def __init__(self) -> None:

@@ -90,9 +90,8 @@ def _state(entry: Entry) -> State:
     from vozmetro.models import assemble
 
     if entry.hub is not None:
-        home = assemble.cache_dir() / "hub" / entry.hub.repo.replace("/", "--")
         try:
-            return "here" if packages.is_dir(home) and assemble.model_folder(entry) else "absent"
+            return "here" if assemble.is_sized(entry, entry.hub) else "broken"
         except VozmetroError as error:
             return "absent" if error.code == "not_fetched" else "broken"
     try:

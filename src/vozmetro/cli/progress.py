@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from vozmetro.i18n import t
 from vozmetro.units import duration, plain
@@ -12,29 +12,24 @@ if TYPE_CHECKING:
     from vozmetro.measure.schedule import Progress
 
 
-class ProgressLine:
-    """One line on a terminal, nothing elsewhere. Use it in a `with` block."""
+class Bar:
+    """A bar on standard error if that is a terminal, nothing elsewhere."""
 
-    def __init__(self, lang: str) -> None:
+    def __init__(self, *columns: Any, auto_refresh: bool = True) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as Bar
+        from rich.progress import Progress as Drawn
 
-        self._lang = lang
-        self._console = Console(stderr=True)
-        self._bar = Bar(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[state]}", markup=False),
-            console=self._console,
-            auto_refresh=False,
+        console = Console(stderr=True)
+        self.bar = Drawn(
+            *columns,
+            console=console,
+            auto_refresh=auto_refresh,
             transient=True,
-            disable=not self._console.is_terminal,
+            disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("", state="", total=None)
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        self.bar.start()
         return self
 
     def __exit__(
@@ -43,7 +38,23 @@ class ProgressLine:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        self.bar.stop()
+
+
+class ProgressLine(Bar):
+    """How far a measurement is. Use it in a `with` block."""
+
+    def __init__(self, lang: str) -> None:
+        from rich.progress import BarColumn, TextColumn
+
+        super().__init__(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[state]}", markup=False),
+            auto_refresh=False,
+        )
+        self._lang = lang
+        self._task = self.bar.add_task("", state="", total=None)
 
     def __call__(self, progress: Progress) -> None:
         """Shows how far a measurement is."""
@@ -58,11 +69,11 @@ class ProgressLine:
                 state = t("cli.until_decided", lang, rounds=str(progress.rounds))
             elif progress.eta_s is not None:
                 state += "  " + t("cli.eta", lang, time=duration(progress.eta_s))
-        self._bar.update(
+        self.bar.update(
             self._task,
             description=f"{t('cli.phase_' + progress.phase, lang)} {subject}",
             completed=min(progress.rounds, progress.expected),
             total=progress.expected or None,
             state=state,
         )
-        self._bar.refresh()
+        self.bar.refresh()

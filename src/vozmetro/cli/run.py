@@ -27,7 +27,7 @@ def run(command: click.Command, words: Sequence[str], lang: str, program: str = 
     except VozmetroError as error:
         return _fail(error.message(lang), error.exit_code, lang)
     except (KeyboardInterrupt, click.Abort):
-        return _fail(t("cli.interrupted_empty", lang), INTERRUPTED, lang)
+        return _fail(t("cli.interrupted_command", lang), INTERRUPTED, lang)
     return result if isinstance(result, int) else 0
 
 

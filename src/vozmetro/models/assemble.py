@@ -6,19 +6,21 @@ from the packages; a damaged package is an error.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path, PurePosixPath
 
 from vozmetro import packages, units
 from vozmetro.errors import ModelError
 from vozmetro.models import receipt, safety
 from vozmetro.models.catalogue import Entry, HubPlace, ModelFile, Part
+from vozmetro.models.fetched import SPARE_BYTES
 
-SPARE_BYTES = 50 * units.MB
-"""Left free on the cache's disk, so that joining a model never fills it."""
+_DAY_S = 86_400
 
 
 def cache_dir() -> Path:
@@ -29,6 +31,11 @@ def cache_dir() -> Path:
     from platformdirs import user_cache_dir
 
     return Path(user_cache_dir("vozmetro", appauthor=False))
+
+
+def hub_home(repo: str) -> Path:
+    """Returns where a repository of a hub is fetched to, a folder for each commit."""
+    return cache_dir() / "hub" / repo.replace("/", "--")
 
 
 def model_folder(entry: Entry) -> Path:
@@ -66,22 +73,42 @@ def _from_packages(entry: Entry) -> Path:
 
 def _fetched(entry: Entry, place: HubPlace) -> tuple[Path, receipt.Source]:
     """Returns where a hub's model was fetched to, intact, and its record."""
-    home = cache_dir() / "hub" / place.repo.replace("/", "--")
+    folder, source = _recorded(entry, place)
+    for file in source.files:
+        path = safety.inside(folder, file.name)
+        if not source.complete or file.sha256 is None:
+            raise ModelError("fetch_incomplete", path=path, source=entry.name)
+        if not packages.is_intact(path, file.bytes, file.sha256):
+            raise ModelError("fetch_damaged", path=path, source=entry.name)
+    return folder, source
+
+
+def _recorded(entry: Entry, place: HubPlace) -> tuple[Path, receipt.Source]:
+    """Returns the folder that a hub's model was fetched to, and its record, nothing hashed."""
+    home = hub_home(place.repo)
+    found = []
     for folder in sorted(home.iterdir()) if packages.is_dir(home) else ():
-        source = (receipt.read(folder) or receipt.Receipt()).find(f"hub:{place.repo}")
-        if source is None or place.revision not in (source.revision, source.commit):
-            continue
-        there = {file.name for file in source.files}
-        if not there.issuperset(file.name for file in entry.files):
-            continue
-        for file in source.files:
-            path = safety.inside(folder, file.name)
-            if not source.complete or file.sha256 is None:
-                raise ModelError("fetch_incomplete", path=path, source=entry.name)
-            if not packages.is_intact(path, file.bytes, file.sha256):
-                raise ModelError("fetch_damaged", path=path, source=entry.name)
-        return folder, source
-    raise ModelError("not_fetched", name=entry.name)
+        for source in (receipt.read(folder) or receipt.Receipt()).of(f"hub:{place.repo}"):
+            there = {file.name for file in source.files}
+            needed = all(file.name in there for file in entry.files)
+            if needed and place.revision in (source.revision, source.commit):
+                found.append((folder, source))
+    if not found:
+        raise ModelError("not_fetched", name=entry.name)
+    return next((one for one in found if one[1].complete), found[0])
+
+
+def is_sized(entry: Entry, place: HubPlace) -> bool:
+    """Returns whether a hub's model is there by its files' sizes, which takes no time to know.
+
+    Raises:
+        ModelError: `not_fetched` or `receipt_invalid`.
+    """
+    folder, source = _recorded(entry, place)
+    paths = [(safety.inside(folder, file.name), file.bytes) for file in source.files]
+    return source.complete and all(
+        packages.is_file(path) and path.stat().st_size == size for path, size in paths
+    )
 
 
 def _is_whole_in_package(entry: Entry) -> bool:
@@ -111,6 +138,7 @@ def _build(folder: Path, files: list[ModelFile], extra: str) -> None:
                 "cache_full", path=folder, needed=units.size(needed), free=units.size(free)
             )
         for file in files:
+            sweep(folder / file.name)
             _join(folder / file.name, file, extra)
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -120,6 +148,23 @@ def _build(folder: Path, files: list[ModelFile], extra: str) -> None:
             ) from error
         detail = error.strerror or error
         raise ModelError("cache_unwritable", path=folder, detail=detail) from error
+
+
+def sweep(target: Path) -> None:
+    """Removes what killed processes left of a file or folder: whatever begins as it was a day ago.
+
+    Temporaries lie beside their target, by its name with a dot before it and another behind.
+    """
+    for rest in list(target.parent.iterdir()):
+        if not rest.name.startswith(f".{target.name}."):
+            continue
+        with contextlib.suppress(OSError):
+            if time.time() - rest.lstat().st_mtime < _DAY_S:
+                continue  # somebody may be at it
+            if rest.is_dir() and not rest.is_symlink():
+                shutil.rmtree(rest)
+            else:
+                rest.unlink()
 
 
 def _join(target: Path, file: ModelFile, extra: str) -> None:

@@ -89,6 +89,7 @@ def check_onnx(path: Path) -> CheckedOnnx:
 
 
 def _checked(path: Path, model: ModelProto) -> CheckedOnnx:
+    structure.check_ranks(path, model)
     held = weights.stored(model)
     _check_sizes(path, model, held)
     external = _check_external(path, (tensor for _, tensor in weights.tensors(model)))

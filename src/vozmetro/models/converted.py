@@ -33,7 +33,7 @@ def converted_folder(entry: Entry, base: Entry) -> Path:
         MissingExtraError: The data package is not installed.
         ModelError: A package's file is damaged, `cache_full` or `cache_unwritable`.
     """
-    name = f"{entry.name}-{base.files[0].sha256[:12]}-{_writer()[:12]}"
+    name = f"{entry.name}-{base.files[0].sha256[:12]}-{writer()[:12]}"
     folder = assemble.cache_dir() / "models" / name
     if not _is_intact(folder):
         _build(entry, assemble.model_folder(base), folder)
@@ -41,7 +41,7 @@ def converted_folder(entry: Entry, base: Entry) -> Path:
 
 
 @cache
-def _writer() -> str:
+def writer() -> str:
     """SHA-256 of the code that writes graphs: another writer's files are not taken for its own."""
     digest = hashlib.sha256()
     for part in ("convert", "quantize"):
@@ -70,6 +70,7 @@ def _build(entry: Entry, source: Path, folder: Path) -> None:
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        assemble.sweep(folder)
         # Full precision from 16 bits: twice the source, and a little for the graphs.
         fetched.check_space(folder.parent, 3 * (source / "model.bin").stat().st_size)
         scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
@@ -79,13 +80,24 @@ def _build(entry: Entry, source: Path, folder: Path) -> None:
             for name in _COPIED:
                 shutil.copyfile(source / name, scratch / name)
             receipt.write(scratch, _record(entry, scratch))
-            shutil.rmtree(folder, ignore_errors=True)
-            scratch.rename(folder)
+            _place(scratch, folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         detail = error.strerror or error
         raise ModelError("cache_unwritable", path=folder, detail=detail) from error
+
+
+def _place(scratch: Path, folder: Path) -> None:
+    """Moves what was written to its place, unless another process has been faster."""
+    if _is_intact(folder):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        scratch.rename(folder)
+    except OSError:
+        if not _is_intact(folder):
+            raise
 
 
 def _record(entry: Entry, folder: Path) -> Receipt:

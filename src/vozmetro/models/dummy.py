@@ -12,16 +12,16 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
 from vozmetro import packages, units
 from vozmetro.errors import InputError, ModelError
-from vozmetro.models import architectures, assemble, tensors
+from vozmetro.models import architectures, assemble, converted, safety, tensors
 from vozmetro.models.architectures import Architecture
 from vozmetro.models.convert.builder import Precision, Scheme
 from vozmetro.models.convert.dummy_source import DummySource
+from vozmetro.models.fetched import SPARE_BYTES
 
 __all__ = ["DummySource", "write"]
 
@@ -75,7 +75,7 @@ class _Job:
         return {
             "type": "dummy",
             "schema_version": SCHEMA_VERSION,
-            "vozmetro": version("vozmetro"),
+            "writer_sha256": converted.writer(),
             "architecture": self.architecture.name,
             "architecture_sha256": self.architecture.sha256,
             "precision": self.scheme.precision,
@@ -190,24 +190,33 @@ def _write_missing(job: _Job, path: Path, graphs: Sequence[str]) -> None:
     missing = [graph for graph in graphs if graph not in (done or {})]
     job.total = sum(math.prod(shape) for graph in missing for shape in job.shapes(graph).values())
     _check_disk(job, missing)
+    if missing:
+        # Before the first file: what an interrupted process leaves is known for ours.
+        _record(job, done or {})
     for graph in missing:
         files = _WRITERS.get(graph, _write_component)(job, graph, path)
         done = {**(done or {}), graph: [_described(file) for file in files]}
-        text = json.dumps({**job.identity, "graphs": done}, indent=1)
-        temporary = job.record.with_name(f".{job.record.name}.part")
-        temporary.write_text(f"{text}\n", encoding="utf-8")
-        temporary.replace(job.record)
+        _record(job, done)
+
+
+def _record(job: _Job, graphs: Mapping[str, Any]) -> None:
+    text = json.dumps({**job.identity, "graphs": graphs}, indent=1)
+    temporary = job.record.with_name(f".{job.record.name}.part")
+    temporary.write_text(f"{text}\n", encoding="utf-8")
+    temporary.replace(job.record)
 
 
 def _any_in(folder: Path) -> bool:
-    """Returns whether a folder holds anything."""
-    return folder.is_dir() and any(folder.iterdir())
+    """Returns whether a folder holds anything; hidden files may be a killed process's."""
+    return folder.is_dir() and any(not file.name.startswith(".") for file in folder.iterdir())
 
 
 def _intact(job: _Job) -> dict[str, Any] | None:
     """Returns the files of each graph that is there intact; None where no dummy of ours is."""
+    found = safety.read_json(job.record)
+    if found is None:
+        return None
     try:
-        found = json.loads(job.record.read_bytes())
         graphs = found.pop("graphs")
         if found.get("type") != "dummy":
             return None
@@ -263,7 +272,7 @@ def _check_disk(job: _Job, graphs: Sequence[str]) -> None:
     needed = sum(
         stored_bytes(job.shapes(graph), job.scheme.precision, job.scheme.block) for graph in graphs
     )
-    needed += assemble.SPARE_BYTES
+    needed += SPARE_BYTES
     job.folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(job.folder).free
     if free < needed:

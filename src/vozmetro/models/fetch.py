@@ -137,6 +137,8 @@ def _copied(folder: Path, source: Source, target: Path | None, listen: Listener)
         place = safety.inside(target, file.name)
         place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f".{place.name}.{os.getpid()}.part")
+        # What a killed process of the same number left, as they repeat in containers.
+        part.unlink(missing_ok=True)
         try:
             with (folder / file.name).open("rb") as data, part.open("xb") as out:
                 while piece := data.read(packages.CHUNK):

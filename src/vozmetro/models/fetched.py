@@ -93,8 +93,7 @@ def check_taken(folder: Path, record: Receipt, new: Source) -> None:
     Raises:
         InputError: `fetch_taken`.
     """
-    own = record.find(new.source)
-    mine = {file.name for file in own.files} if own else set()
+    mine = {file.name for own in record.of(new.source) for file in own.files}
     for file in new.files:
         place = safety.inside(folder, file.name)
         if file.name in mine or not os.path.lexists(place) or is_intact(folder, file):

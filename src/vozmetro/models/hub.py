@@ -19,7 +19,6 @@ from urllib.parse import urlsplit
 
 from vozmetro import units
 from vozmetro.errors import InputError, MissingExtraError, ModelError, VozmetroError
-from vozmetro.models import safety
 
 PREFIX = "hub:"
 WAITS_S = (1.0, 3.0, 10.0)
@@ -37,7 +36,7 @@ class HubFile:
     """A file as the hub lists it.
 
     Attributes:
-        name: Path in the repository.
+        name: Path in the repository, whatever it may be: `safety.safe_name` is for who writes it.
         bytes: Size.
         sha256: Of the content, for files that the hub keeps outside git (LFS).
         git_sha1: Git's blob id for the others: SHA-1 of `blob`, size, a NUL, and the content.
@@ -135,7 +134,7 @@ def listing(repo: str, revision: str) -> Listing:
 
     Raises:
         ModelError: `hub_unreachable`, `hub_repo_missing`, `hub_gated`, `hub_revision_missing`,
-            `hub_answer_invalid` or `unsafe_name`.
+            or `hub_answer_invalid`.
     """
     address = endpoint()
     try:
@@ -152,9 +151,6 @@ def listing(repo: str, revision: str) -> Listing:
     if is_commit(revision) and commit != revision:
         raise ModelError("hub_moved", repo=repo, wanted=revision, found=commit)
     files = tuple(_file(one, address) for one in info.siblings or ())
-    folded = [file.name.casefold() for file in files]
-    if len(set(folded)) < len(folded):
-        raise ModelError("hub_answer_invalid", endpoint=address, detail="siblings")
     return Listing(repo, commit, address, files)
 
 
@@ -168,7 +164,7 @@ def _file(sibling: Any, address: str) -> HubFile:
     if not isinstance(size, int) or size < 0:
         raise ModelError("hub_answer_invalid", endpoint=address, detail=f"{name}: size")
     return HubFile(
-        name=str(safety.safe_name(name)),
+        name=name,
         bytes=size,
         sha256=sha256 if isinstance(sha256, str) and _SHA256.fullmatch(sha256) else None,
         # Of a file kept outside git, git's id is that of the pointer.

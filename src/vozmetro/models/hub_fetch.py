@@ -30,7 +30,7 @@ CONFIGS = (
     "*.onnx.json", "config.json", "generation_config.json", "preprocessor_config.json",
     "processor_config.json", "genai_config.json", "tokenizer*.json", "tokenizer.model",
     "vocab*.json", "vocab*.txt", "merges.txt", "special_tokens_map.json", "added_tokens.json",
-    "normalizer.json", "chat_template.*",
+    "normalizer.json", "chat_template.json", "chat_template.jinja",
 )  # fmt: skip
 """What says how a model is used: small, and no program runs it."""
 
@@ -85,25 +85,20 @@ class HubFetch:
     def _subject(self, folder: Path, source: Source) -> Path:
         return subject(folder, [file.name for file in source.files])
 
-    def _home(self) -> Path:
-        return assemble.cache_dir() / "hub" / self.repo.replace("/", "--")
-
     def _folder(self, commit: str) -> Path:
-        return self._target or self._home() / commit
+        return self._target or assemble.hub_home(self.repo) / commit
 
     def _before(self) -> tuple[Path | None, Source | None]:
         """Returns the newest fetch of this revision and these patterns, and where it is."""
         if self._target is not None:
             folders = [self._target]
         else:
-            home = self._home()
+            home = assemble.hub_home(self.repo)
             folders = sorted(home.iterdir()) if home.is_dir() else []
         found = []
         for folder in folders:
-            source = (receipt.read(folder) or Receipt()).find(self.source)
-            if source is None or source.include != self._include:
-                continue
-            if self.revision in (source.revision, source.commit):
+            source = (receipt.read(folder) or Receipt()).find(self.source, self._include)
+            if source is not None and self.revision in (source.revision, source.commit):
                 found.append((source.fetched_at, folder, source))
         if not found:
             return None, None
@@ -114,7 +109,7 @@ class HubFetch:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
             record = receipt.read(folder) or Receipt()
-            self._check_commit(folder, record.find(self.source), listing.commit)
+            self._check_commit(folder, record, listing.commit)
             wanted = self._wanted(listing)
             plan = Source(
                 source=self.source,
@@ -135,17 +130,17 @@ class HubFetch:
             receipt.write(folder, record.having(done))
         return Fetched(folder, self._subject(folder, done), done, received)
 
-    def _check_commit(self, folder: Path, before: Source | None, commit: str) -> None:
-        if before is None or before.commit in (None, commit):
-            return
-        raise InputError(
-            "revision_moved",
-            source=self.source,
-            revision=self.revision,
-            path=folder,
-            old=f"{self.source}@{before.commit}",
-            new=f"{self.source}@{commit}",
-        )
+    def _check_commit(self, folder: Path, record: Receipt, commit: str) -> None:
+        for before in record.of(self.source):
+            if before.commit not in (None, commit):
+                raise InputError(
+                    "revision_moved",
+                    source=self.source,
+                    revision=self.revision,
+                    path=folder,
+                    old=f"{self.source}@{before.commit}",
+                    new=f"{self.source}@{commit}",
+                )
 
     def _digest(self, file: hub.HubFile) -> str | None:
         pin = self._pins.get(file.name)
@@ -155,19 +150,20 @@ class HubFetch:
         """Chooses files by pattern, with the data of every graph chosen, and never a pickle."""
         chosen = self._include or MODELS
         named = {f.name for f in listing.files if _matches(f.name, chosen)}
-        pickles = sorted(name for name in named if safety.is_pickle_name(name))
-        named -= set(pickles)
         for graph in [name for name in named if name.endswith(".onnx")]:
             data = (f"{graph}.data", f"{graph}_data")
             named |= {f.name for f in listing.files if f.name.startswith(data)}
-        if not named:
+        if not self._exact and named:
+            named |= {f.name for f in listing.files if _matches(f.name, CONFIGS)}
+        pickles = sorted(name for name in named if safety.is_pickle_name(name))
+        named -= set(pickles)
+        if not any(_matches(name, chosen) for name in named):
             if pickles:
                 raise ModelError("hub_only_pickles", repo=self.repo, names=", ".join(pickles[:3]))
             there = ", ".join(sorted(f.name for f in listing.files)[:12]) or "–"
             raise ModelError("hub_nothing", repo=self.repo, patterns=" ".join(chosen), there=there)
-        if not self._exact:
-            named |= {f.name for f in listing.files if _matches(f.name, CONFIGS)}
-        missing = sorted(set(self._pins) - named)
+        # Of a model of the catalogue all files are needed; of a choice of them, what was chosen.
+        missing = sorted(set(self._pins) - named) if self._exact else []
         if missing:
             raise ModelError(
                 "hub_file_missing", repo=self.repo, name=missing[0], revision=listing.commit
@@ -175,11 +171,14 @@ class HubFetch:
         wanted = [file for file in listing.files if file.name in named]
         for file in wanted:
             self._check_listed(file)
+        if len({file.name.casefold() for file in wanted}) < len(wanted):
+            # Some disks would keep one file for both names.
+            raise ModelError("hub_answer_invalid", endpoint=listing.endpoint, detail="siblings")
         return wanted
 
     def _check_listed(self, file: hub.HubFile) -> None:
         pin = self._pins.get(file.name)
-        if file.name == receipt.NAME:
+        if str(safety.safe_name(file.name)) == receipt.NAME:
             raise ModelError("unsafe_name", name=file.name)
         if file.sha256 is None and file.git_sha1 is None and pin is None:
             raise ModelError("hub_no_hash", name=file.name)

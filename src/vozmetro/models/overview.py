@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vozmetro import packages
 from vozmetro.errors import InputError, VozmetroError
-from vozmetro.models import assemble, checks, ctranslate2, modality, safety
+from vozmetro.models import assemble, checks, ctranslate2, modality, receipt, safety
 from vozmetro.models.catalogue import catalogue
 from vozmetro.models.checks import Remark
 from vozmetro.models.converted import converted_folder
@@ -17,7 +17,8 @@ from vozmetro.models.inspection import Inspection
 from vozmetro.models.modality import Modality
 
 SCHEMA_VERSION = 1
-_MOST_GRAPHS = 40
+MOST_GRAPHS = 40
+"""Graphs of a folder beyond which it is no model's own folder."""
 
 
 @dataclass(frozen=True)
@@ -89,29 +90,45 @@ def locate(name: str) -> Path:
         InputError: `fetch_unknown`.
         ModelError: The catalogue's model is not there or not intact.
     """
+    return located(name)[0]
+
+
+def located(name: str) -> tuple[Path, frozenset[Path]]:
+    """Returns `locate`, and the files that were compared with their hashes on the way."""
     entry = catalogue().get(name)
     if entry is not None:
         if entry.converted_from:
-            return converted_folder(entry, catalogue()[entry.converted_from])
-        folder = assemble.model_folder(entry)
-        return folder if entry.path == "." else folder / entry.path
+            folder = converted_folder(entry, catalogue()[entry.converted_from])
+            sources = (receipt.read(folder) or receipt.Receipt()).sources
+            names = [file.name for source in sources for file in source.files]
+            return folder, frozenset(folder / one for one in names)
+        folder, files = assemble.verified(entry)
+        path = folder if entry.path == "." else folder / entry.path
+        return path, frozenset(file for file, _, _ in files)
     path = Path(name.removeprefix("piper:")).expanduser()
     if packages.is_file(path) or packages.is_dir(path):
-        return path
+        return path, frozenset()
     raise InputError("fetch_unknown", source=name, names=", ".join(catalogue()))
 
 
 def graphs_of(path: Path) -> list[Path]:
-    """Returns the graphs of a file or folder, sorted; those of hidden folders are not."""
+    """Returns the graphs of a file or folder, sorted; those of hidden folders are not.
+
+    Raises:
+        InputError: `folder_graphs` for more than any model has.
+    """
     if not packages.is_dir(path):
         return [path]
     found = [
         file
-        for file in path.rglob("*.onnx")
-        if packages.is_file(file)
+        for file in path.rglob("*")
+        if file.suffix.lower() == ".onnx"
+        and packages.is_file(file)
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
     ]
-    return sorted(found)[:_MOST_GRAPHS]
+    if len(found) > MOST_GRAPHS:
+        raise InputError("folder_graphs", path=path, count=len(found), most=MOST_GRAPHS)
+    return sorted(found)
 
 
 def overview(
@@ -126,19 +143,21 @@ def overview(
         claimed: `audio` where somebody says that it is an audio model.
 
     Raises:
-        InputError: `fetch_unknown`, `folder_not_a_model` or `not_a_model`.
+        InputError: `fetch_unknown`, `folder_not_a_model`, `folder_graphs`, `not_a_model`, or
+            `cost_dims` for a size that no graph has.
         ModelError: What cannot or must not be read.
     """
     path = locate(name)
+    graphs = graphs_of(path)
     parts: tuple[Part, ...]
     weights = None
-    if packages.is_dir(path) and not graphs_of(path):
+    if not graphs:
         if packages.is_file(path / "model.bin"):
             parts = (Part("model.bin", ctranslate2.inspect(path)),)
         else:
             parts, weights = (), _safetensors(path)
     else:
-        parts = tuple(_part(path, graph, dims or {}) for graph in graphs_of(path))
+        parts = _parts(path, graphs, dims or {})
     found = modality.decide(path, [part.inspection for part in parts])
     label = path.name or str(path)
     return Overview(
@@ -146,12 +165,35 @@ def overview(
     )
 
 
-def _part(path: Path, graph: Path, dims: Mapping[str, int]) -> Part:
-    if graph.suffix.lower() != ".onnx":
-        safety.refuse_disguised(graph)
-        raise InputError("not_a_model", path=graph)
-    inspection = checks.check_onnx(graph).inspection
-    name = graph.relative_to(path).as_posix() if graph != path else graph.name
+def _parts(path: Path, graphs: Sequence[Path], dims: Mapping[str, int]) -> tuple[Part, ...]:
+    inspections = []
+    for graph in graphs:
+        if graph.suffix.lower() != ".onnx":
+            safety.refuse_disguised(graph)
+            raise InputError("not_a_model", path=graph)
+        inspections.append(checks.check_onnx(graph).inspection)
+    known = set().union(*(_axes(one) for one in inspections))
+    parts = []
+    for graph, inspection in zip(graphs, inspections, strict=True):
+        name = graph.relative_to(path).as_posix() if graph != path else graph.name
+        # A size that only others have is theirs; one that nobody has is refused when counting.
+        others = known - _axes(inspection)
+        own = {axis: size for axis, size in dims.items() if axis not in others}
+        parts.append(_part(name, graph, inspection, own))
+    return tuple(parts)
+
+
+def _axes(inspection: Inspection) -> set[str]:
+    """Returns the dynamic sizes of a graph's inputs as `cost` calls them."""
+    return {
+        f"{port.name}:{axis}" if size == "?" else size
+        for port in inspection.inputs
+        for axis, size in enumerate(port.shape)
+        if isinstance(size, str)
+    }
+
+
+def _part(name: str, graph: Path, inspection: Inspection, dims: Mapping[str, int]) -> Part:
     from vozmetro.models.cost import cost
 
     try:

@@ -65,14 +65,18 @@ class Receipt(_Record):
     schema_version: Literal[1] = 1
     sources: tuple[Source, ...] = ()
 
-    def find(self, source: str) -> Source | None:
-        """Returns the fetch from this source."""
-        return next((one for one in self.sources if one.source == source), None)
+    def of(self, source: str) -> tuple[Source, ...]:
+        """Returns the fetches from this source, each by other patterns."""
+        return tuple(one for one in self.sources if one.source == source)
+
+    def find(self, source: str, include: tuple[str, ...]) -> Source | None:
+        """Returns the fetch from this source by these patterns."""
+        return next((one for one in self.of(source) if one.include == include), None)
 
     def having(self, new: Source) -> Receipt:
-        """Returns a record in which `new` takes the place of an earlier fetch of its source."""
-        kept = tuple(one for one in self.sources if one.source != new.source)
-        return Receipt(sources=(*kept, new))
+        """Returns a record in which `new` takes the place of an earlier fetch of the same."""
+        before = self.find(new.source, new.include)
+        return Receipt(sources=(*(one for one in self.sources if one != before), new))
 
 
 def read(folder: Path) -> Receipt | None:
@@ -116,11 +120,14 @@ def expected(path: Path) -> tuple[Source, FetchedFile] | None:
     """
     path = path.absolute()
     for folder in path.parents[:_LEVELS]:
-        receipt = read(folder)
-        if receipt is None:
+        # Others also call files of theirs fetch.json; ours say at least this.
+        found = safety.read_json(folder / NAME)
+        if found is None or not found.keys() >= {"schema_version", "sources"}:
             continue
         name = path.relative_to(folder).as_posix()
-        for source in receipt.sources:
+        sources = (read(folder) or Receipt()).sources
+        # A file that two fetches brought is whole when one of them is.
+        for source in sorted(sources, key=lambda one: not one.complete):
             for file in source.files:
                 if file.name == name:
                     return source, file

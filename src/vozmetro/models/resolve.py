@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from vozmetro import packages
 from vozmetro.errors import InputError, ModelError
-from vozmetro.models import assemble, checks, ctranslate2, dummy_name, receipt
+from vozmetro.models import assemble, checks, ctranslate2, dummy_name, receipt, safety
 from vozmetro.models.catalogue import Entry, Task, catalogue
 from vozmetro.models.checks import check_fits, claim_note, parse_parameters
 from vozmetro.models.converted import converted_folder
@@ -34,8 +32,6 @@ PIPER_PREFIX = "piper:"
 WHISPER_GRAPHS = ("encoder.onnx", "decoder.onnx")
 """What a folder with a Whisper for ONNX Runtime holds."""
 _OPTIONS = re.compile(r"(?P<name>.+)@(?P<options>[\w.]+=[^,@]*(?:,[\w.]+=[^,@]*)*)")
-_ENGLISH_VOCABULARY = 51864
-"""Tokens of a Whisper without languages (openai/whisper, `tokenizer.py`)."""
 
 
 @dataclass(frozen=True)
@@ -178,12 +174,11 @@ def _dummy(name: str) -> ModelRef:
 def _piper(name: str, path: Path) -> ModelRef:
     checked = checks.check_onnx(path)
     config = path.with_name(path.name + ".json")
+    if not packages.is_file(config):
+        raise ModelError("file_missing", path=config)
     try:
-        voice = json.loads(config.read_bytes())
-        spoken = str(voice["espeak"]["voice"])
-    except FileNotFoundError as error:
-        raise ModelError("file_missing", path=config) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        spoken = str((safety.read_json(config) or {})["espeak"]["voice"])
+    except (KeyError, TypeError) as error:
         raise ModelError("voice_config_invalid", path=config) from error
     files = _described([path, config, *checked.external])
     language = spoken.replace("_", "-").split("-")[0]
@@ -218,14 +213,13 @@ def _whisper_onnx(name: str, path: Path) -> ModelRef:
 
 def _whisper_languages(config: Path) -> tuple[str, ...]:
     """Languages by a Whisper's configuration; empty for all that Whisper knows."""
-    try:
-        table: Any = json.loads(config.read_bytes())
-        named, size = table.get("languages"), table.get("vocab_size")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError("whisper_config_invalid", path=config) from error
+    table = safety.read_json(config)
+    if table is None:
+        raise ModelError("whisper_config_invalid", path=config)
+    named, size = table.get("languages"), table.get("vocab_size")
     if isinstance(named, list) and all(isinstance(one, str) for one in named):
         return tuple(named)
-    return ("en",) if size == _ENGLISH_VOCABULARY else ()
+    return ("en",) if size == ctranslate2.WHISPER_ENGLISH_VOCABULARY else ()
 
 
 def _joined(parts: Sequence[Inspection]) -> Inspection:

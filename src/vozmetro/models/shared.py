@@ -35,7 +35,10 @@ def files_of(path: Path) -> tuple[Path, list[str]]:
     names = [path.name]
     # What check_onnx let through lies below the folder, by its name if not by its link.
     names += [file.relative_to(path.parent).as_posix() for file in checked.external]
-    names += [name for name in beside if packages.is_file(path.with_name(name))]
+    for name in beside:
+        if packages.is_file(path.with_name(name)):
+            _check_link(path.parent, path.with_name(name), path.resolve().parent)
+            names.append(name)
     return path.parent, names
 
 
@@ -65,10 +68,16 @@ def _folder(path: Path) -> list[str]:
     return sorted(names)
 
 
-def _check_link(folder: Path, file: Path) -> None:
-    """Refuses a link out of the folder, but for those of a Hugging Face cache to its own files."""
+def _check_link(folder: Path, file: Path, *others: Path) -> None:
+    """Refuses a link out of the folder, but for those of a Hugging Face cache to its own files.
+
+    Args:
+        folder: The model's.
+        file: In it.
+        others: Where files may lie as well: a model that is a link has its own beside its target.
+    """
     # As it lies there: NAME/snapshots/COMMIT/config.json -> NAME/blobs/HASH.
-    homes = [folder.resolve()]
+    homes = [folder.resolve(), *others]
     if folder.resolve().parent.name == "snapshots":
         homes.append(folder.resolve().parents[1] / "blobs")
     if not any(file.resolve().is_relative_to(home) for home in homes):

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from vozmetro import packages
 from vozmetro.errors import ModelError
 
@@ -41,8 +43,12 @@ _AS_STORED = frozenset({4, 9, 10})
 """Payloads whose bytes are the values as they lie in memory: float_data, raw_data, double_data."""
 MAX_DEPTH = 100
 """Nesting of messages beyond which a file is not a model but an attack on the reader."""
-MOST_FIELDS, MOST_STRUCTURE = 3_000_000, 512 << 20
+MOST_FIELDS, MOST_STRUCTURE = 3_000_000, 256 << 20
 """Fields walked and bytes kept of one file: beyond, parsing takes minutes and gigabytes."""
+MOST_MESSAGES = 10_000_000
+"""Short messages in those bytes: one of two bytes becomes an object of up to 200 when parsed. A
+mixture of experts with 100 000 operators has about 5 million."""
+_SHORT = 16
 PROTOBUF_LIMIT = 2**31 - 1
 """Largest file, in bytes, that protobuf and so ONNX Runtime parse."""
 
@@ -82,6 +88,8 @@ def read(path: Path, *, located: bool = False) -> ModelProto:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             walk = _Walk(located)
             structure = bytes(_slim(data, (0, size), "Model", 0, walk))
+        if not located and _messages(structure) > MOST_MESSAGES:
+            raise _AbsurdError
     except _TruncatedError as error:
         raise ModelError("onnx_truncated", path=path) from error
     except _MalformedError as error:
@@ -92,6 +100,17 @@ def read(path: Path, *, located: bool = False) -> ModelProto:
         detail = error.strerror or error
         raise ModelError("model_unreadable", path=path, detail=detail) from error
     return _parse(structure, path)
+
+
+def _messages(structure: bytes) -> int:
+    """Returns how many messages and texts of up to `_SHORT` bytes these may hold, rather too many.
+
+    The walk does not look into messages of up to `KEEP` bytes, nor into value infos of any size. A
+    field with a length begins with a byte whose lower three bits are 2; the length follows, or the
+    rest of the field's number.
+    """
+    data = np.frombuffer(structure, np.uint8)
+    return int(np.count_nonzero((data[:-1] & 7 == 2) & (data[1:] & 0x7F <= _SHORT)))
 
 
 def _parse(structure: bytes, path: Path) -> ModelProto:
@@ -121,6 +140,7 @@ def _is_readable(model: ModelProto) -> bool:
                 texts += [attribute.name, attribute.doc_string, attribute.ref_attr_name]
                 waiting += attribute.graphs
                 waiting += attribute.tensors
+                waiting += attribute.sparse_tensors
                 for field in ("g", "t", "sparse_tensor"):
                     if attribute.HasField(field):
                         waiting.append(getattr(attribute, field))

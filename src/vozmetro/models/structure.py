@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,8 +20,25 @@ MOST_ELEMENTS = 1 << 34
 """Elements of one tensor that no model for one machine has: 64 GiB of FP32."""
 MOST_NODES = 1_000_000
 """Operators of the largest graph that is read; exported mixtures of experts have about 100 000."""
+MOST_RANK = 64
+"""Dimensions of one tensor: as many as numpy has. Products of a million of them take hours."""
 # Operators that fill a tensor of a size given in the graph: position of the input that says it.
 _FILLERS = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Resize": 3}
+
+
+def check_ranks(path: Path, model: ModelProto) -> None:
+    """Refuses tensors of more dimensions than any has; to be called before sizes are multiplied.
+
+    Raises:
+        ModelError: `graph_absurd`.
+    """
+    ranks = [(name, len(tensor.dims)) for name, tensor in weights.tensors(model)]
+    ranks += [(name, len(sparse.dims)) for name, sparse in weights.sparse_tensors(model)]
+    for port in (*model.graph.input, *model.graph.output):
+        ranks.append((port.name, len(port.type.tensor_type.shape.dim)))
+    for name, rank in ranks:
+        if rank > MOST_RANK:
+            raise ModelError("graph_absurd", path=path, name=name)
 
 
 def check(path: Path, model: ModelProto, ports: Iterable[Port]) -> None:
@@ -33,10 +49,12 @@ def check(path: Path, model: ModelProto, ports: Iterable[Port]) -> None:
     """
     if sum(1 for _ in weights.nodes(model)) > MOST_NODES:
         raise ModelError("graph_absurd", path=path, name=f"> {MOST_NODES:,} nodes")
-    for port in ports:
-        fixed = math.prod(size for size in port.shape if isinstance(size, int))
-        if fixed > MOST_ELEMENTS or any(isinstance(size, int) and size < 0 for size in port.shape):
-            raise ModelError("graph_absurd", path=path, name=port.name)
+    named = [(port.name, [one for one in port.shape if isinstance(one, int)]) for port in ports]
+    # What a sparse tensor holds is small; what it is written out to may be anything.
+    named += [(name, list(sparse.dims)) for name, sparse in weights.sparse_tensors(model)]
+    for name, sizes in named:
+        if _is_absurd(sizes) or any(size < 0 for size in sizes):
+            raise ModelError("graph_absurd", path=path, name=name)
     _check_fills(path, model)
     for graph in weights.graphs(model):
         _check_names(path, graph)
@@ -45,22 +63,42 @@ def check(path: Path, model: ModelProto, ports: Iterable[Port]) -> None:
         _check_order(path, function.node)
 
 
+def _is_absurd(sizes: Iterable[int]) -> bool:
+    """Returns whether a tensor of these sizes is too large, without multiplying on from there."""
+    elements = 1
+    for size in sizes:
+        elements *= max(size, 1)
+        if elements > MOST_ELEMENTS:
+            return True
+    return False
+
+
 def _check_fills(path: Path, model: ModelProto) -> None:
     """Refuses operators that are told, by a constant, to make more than a machine holds."""
     constants = dict(weights.tensors(model))
+    listed = {
+        node.output[0]: [*attribute.ints, attribute.i]
+        for node in weights.nodes(model)
+        if node.op_type == "Constant" and node.output
+        for attribute in node.attribute
+        if attribute.name in ("value_int", "value_ints")
+    }
     for node in weights.nodes(model):
         position = _FILLERS.get(node.op_type)
         sizes: list[int] = []
         if position is not None and position < len(node.input):
-            tensor = constants.get(node.input[position])
+            name = node.input[position]
+            tensor = constants.get(name)
             if tensor is not None and tensor.data_type == tensor.INT64:
                 sizes = list(tensor.int64_data)
                 sizes += np.frombuffer(
                     tensor.raw_data[: len(tensor.raw_data) // 8 * 8], "<i8"
                 ).tolist()
+            else:
+                sizes = listed.get(name, [])
         elif node.op_type.startswith("Random"):
             sizes = [size for one in node.attribute if one.name == "shape" for size in one.ints]
-        if math.prod(max(size, 1) for size in sizes) > MOST_ELEMENTS:
+        if _is_absurd(sizes):
             raise ModelError("graph_absurd", path=path, name=node.name or node.op_type)
 
 

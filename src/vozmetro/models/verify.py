@@ -108,28 +108,26 @@ def verify(name: str | Path, *, trial: bool = True) -> Verification:
         trial: Whether to load it, in a process with little memory.
 
     Raises:
-        InputError: `fetch_unknown`, `folder_not_a_model`: there is nothing to verify.
+        InputError: `fetch_unknown`, `folder_not_a_model`, `folder_graphs`: there is nothing to
+            verify, or too much.
         MissingExtraError: The catalogue's data package is not installed.
     """
     text = str(name)
-    entry = catalogue().get(text)
-    if entry is not None:
-        try:
-            overview.locate(text)
-        except VozmetroError as error:
-            if error.code in ("missing_extra", "not_fetched"):
-                raise
-            return Verification(text, Path(text), (_failed("", "files", error),))
-    path = overview.locate(text)
+    try:
+        path, known = overview.located(text)
+    except VozmetroError as error:
+        if text not in catalogue() or error.code in ("missing_extra", "not_fetched"):
+            raise
+        return Verification(text, Path(text), (_failed("", "files", error),))
     graphs = overview.graphs_of(path)
     found: list[Check] = []
     if packages.is_dir(path) and not graphs:
         if not packages.is_file(path / "model.bin"):
             raise InputError("folder_not_a_model", path=path)
-        found += _ctranslate2(path, known=entry is not None)
+        found += _ctranslate2(path, known)
     for graph in graphs:
         part = graph.relative_to(path).as_posix() if graph != path else graph.name
-        found += _graph(part, graph, trial=trial, known=entry is not None)
+        found += _graph(part, graph, known, trial=trial)
     if packages.is_dir(path):
         found += _pickles(path)
     return Verification(text, path, tuple(found))
@@ -143,7 +141,7 @@ def _skipped(part: str, name: str, code: str, **fields: str) -> Check:
     return Check(part, name, "skip", Remark(f"models.{code}", fields))
 
 
-def _graph(part: str, path: Path, *, trial: bool, known: bool) -> list[Check]:
+def _graph(part: str, path: Path, known: frozenset[Path], *, trial: bool) -> list[Check]:
     try:
         checked = checks.check_onnx(path)
     except VozmetroError as error:
@@ -152,8 +150,8 @@ def _graph(part: str, path: Path, *, trial: bool, known: bool) -> list[Check]:
         found = [Check(part, name, "pass") for name in STATIC[:at]]
         found.append(_failed(part, fails, error))
         found += [_skipped(part, name, "not_reached") for name in STATIC[at + 1 :]]
-        return [_files(part, [path], known=known), *found]
-    found = [_files(part, [path, *checked.external], known=known)]
+        return [_files(part, [path], known), *found]
+    found = [_files(part, [path, *checked.external], known)]
     found += [
         Check(part, name, "pass")
         if name != "external" or checked.external
@@ -165,13 +163,18 @@ def _graph(part: str, path: Path, *, trial: bool, known: bool) -> list[Check]:
     return [*found, *(_tried(part, path, checked) if trial else ())]
 
 
-def _files(part: str, files: list[Path], *, known: bool) -> Check:
-    """Compares files with what was recorded when they were fetched."""
-    if known:  # the catalogue's sizes and hashes have just been checked
-        return Check(part, "files", "pass")
+def _files(part: str, files: list[Path], known: frozenset[Path]) -> Check:
+    """Compares files with what was recorded when they were fetched.
+
+    Args:
+        part: The graph.
+        files: It, and what belongs to it.
+        known: Those whose hashes have just been compared with the catalogue's.
+    """
     try:
-        there = [file for file in files if packages.is_file(file)]
-        if all(receipt.expected(file) is None for file in there):
+        left = [file for file in files if file not in known]
+        there = [file for file in left if packages.is_file(file)]
+        if left and all(receipt.expected(file) is None for file in there):
             return _skipped(part, "files", "no_record")
         receipt.check((file, file.stat().st_size, packages.sha256(file)) for file in there)
     except VozmetroError as error:
@@ -190,7 +193,7 @@ def _pickles(path: Path) -> list[Check]:
     return [_skipped("", "pickles", "pickles_beside", names=names)] if beside else []
 
 
-def _ctranslate2(path: Path, *, known: bool) -> list[Check]:
+def _ctranslate2(path: Path, known: frozenset[Path]) -> list[Check]:
     part = "model.bin"
     try:
         safety.refuse_disguised(path / part)
@@ -198,7 +201,7 @@ def _ctranslate2(path: Path, *, known: bool) -> list[Check]:
     except VozmetroError as error:
         return [_failed(part, "format", error)]
     names = ("model.bin", "config.json", "tokenizer.json")
-    found = [_files(part, [path / name for name in names], known=known)]
+    found = [_files(part, [path / name for name in names], known)]
     return [*found, Check(part, "format", "pass"), _skipped(part, "load", "not_tried")]
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+    from onnx import (
+        AttributeProto,
+        GraphProto,
+        ModelProto,
+        NodeProto,
+        SparseTensorProto,
+        TensorProto,
+    )
 
 # TensorProto.DataType -> (label, bits per element). Strings have no fixed size.
 _TYPES = {
@@ -90,19 +97,40 @@ class Stored:
 
 
 def tensors(model: ModelProto) -> Iterator[tuple[str, TensorProto]]:
-    """Yields every stored tensor with its name: initializers and Constant nodes, subgraphs too."""
+    """Yields every stored tensor with its name: initializers and attributes, subgraphs too."""
     for graph in graphs(model):
         for tensor in graph.initializer:
             yield tensor.name, tensor
+    for name, sparse in sparse_tensors(model):
+        yield name, sparse.values
+        yield f"{name}/indices", sparse.indices
+    for name, attribute in _attributes(model):
+        if attribute.HasField("t"):
+            yield name, attribute.t
+        for tensor in attribute.tensors:
+            yield tensor.name, tensor
+
+
+def sparse_tensors(model: ModelProto) -> Iterator[tuple[str, SparseTensorProto]]:
+    """Yields every sparse tensor with its name; its own `dims` are the size when written out."""
+    for graph in graphs(model):
         for sparse in graph.sparse_initializer:
-            yield sparse.values.name, sparse.values
-            yield f"{sparse.values.name}/indices", sparse.indices
+            yield sparse.values.name, sparse
+    for name, attribute in _attributes(model):
+        if attribute.HasField("sparse_tensor"):
+            yield name, attribute.sparse_tensor
+        for sparse in attribute.sparse_tensors:
+            yield sparse.values.name, sparse
+
+
+def _attributes(model: ModelProto) -> Iterator[tuple[str, AttributeProto]]:
+    """Yields every attribute with what its tensor is called: of nodes, and functions' defaults."""
     for node in nodes(model):
         for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield node.output[0] if node.output else node.name, attribute.t
-            for tensor in attribute.tensors:
-                yield tensor.name, tensor
+            yield node.output[0] if node.output else node.name, attribute
+    for function in model.functions:
+        for attribute in function.attribute_proto:
+            yield attribute.name, attribute
 
 
 def nodes(model: ModelProto) -> Iterator[NodeProto]:
@@ -116,9 +144,9 @@ def nodes(model: ModelProto) -> Iterator[NodeProto]:
 def graphs(model: ModelProto) -> Iterator[GraphProto]:
     """Yields the graph and every subgraph in it (branches, loop bodies)."""
     waiting = [model.graph]
-    roots = [function.node for function in model.functions]
-    for function_nodes in roots:
-        for node in function_nodes:
+    for function in model.functions:
+        waiting.extend(_graphs_in(function.attribute_proto))
+        for node in function.node:
             waiting.extend(subgraphs(node))
     while waiting:
         graph = waiting.pop()
@@ -129,7 +157,11 @@ def graphs(model: ModelProto) -> Iterator[GraphProto]:
 
 def subgraphs(node: NodeProto) -> Iterator[GraphProto]:
     """Yields a node's own branches or body, not those inside them."""
-    for attribute in node.attribute:
+    yield from _graphs_in(node.attribute)
+
+
+def _graphs_in(attributes: Iterable[AttributeProto]) -> Iterator[GraphProto]:
+    for attribute in attributes:
         if attribute.HasField("g"):
             yield attribute.g
         yield from attribute.graphs
@@ -151,12 +183,17 @@ def _elements(tensor: TensorProto) -> int:
     return math.prod(int(size) for size in tensor.dims)
 
 
-def _stored(name: str, tensor: TensorProto, describing: set[str], packed: dict[str, int]) -> Stored:
+def _stored(
+    name: str, tensor: TensorProto, describing: set[str], packed: dict[str, tuple[int, int]]
+) -> Stored:
     label, _ = _TYPES.get(tensor.data_type, _UNKNOWN_TYPE)
     elements = _elements(tensor)
     if name in packed and label == "INT8":
-        elements = elements * 8 // packed[name]
-        label = f"INT{packed[name]}"
+        bits, weights = packed[name]
+        elements = elements * 8 // bits
+        # Rows are filled up to whole blocks: that is stored, and is no weight.
+        elements = min(elements, weights) if weights > 0 else elements
+        label = f"INT{bits}"
     describes = name in describing or name.endswith(_DESCRIBING_SUFFIXES)
     return Stored(
         name=name,
@@ -169,16 +206,19 @@ def _stored(name: str, tensor: TensorProto, describing: set[str], packed: dict[s
     )
 
 
-def _roles(model: ModelProto) -> tuple[set[str], dict[str, int]]:
-    """Returns the names that describe quantization, and the bits of those that pack weights."""
+def _roles(model: ModelProto) -> tuple[set[str], dict[str, tuple[int, int]]]:
+    """Returns what describes quantization, and the bits and weights (0: all) of what is packed."""
     describing: set[str] = set()
-    packed: dict[str, int] = {}
+    packed: dict[str, tuple[int, int]] = {}
     for node in nodes(model):
         positions = _DESCRIBING.get(node.op_type, frozenset())
         describing.update(name for i, name in enumerate(node.input) if i in positions and name)
         if node.op_type in _PACKED:
             inputs, attribute, default = _PACKED[node.op_type]
-            bits = next((a.i for a in node.attribute if a.name == attribute), default)
+            given = {one.name: one.i for one in node.attribute}
+            bits = given.get(attribute, default)
+            weights = given.get("N", 0) * given.get("K", 0) if node.op_type == "MatMulNBits" else 0
             if bits in {1, 2, 4, 8}:
-                packed.update({name: bits for i, name in enumerate(node.input) if i in inputs})
+                names = [name for i, name in enumerate(node.input) if i in inputs]
+                packed |= dict.fromkeys(names, (bits, weights))
     return describing, packed

@@ -15,7 +15,7 @@ Inputs = Sequence[Value]
 Attributes = Mapping[str, Any]
 Rule = Callable[[Inputs, Attributes], list[Value]]
 
-FLOAT, UINT8, INT8, INT32, FLOAT16 = 1, 2, 3, 6, 10
+FLOAT, UINT8 = 1, 2
 
 
 def _same(inputs: Inputs, _: Attributes) -> list[Value]:

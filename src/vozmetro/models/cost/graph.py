@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vozmetro.errors import InputError, ModelError
+from vozmetro.errors import InputError, ModelError, VozmetroError
 from vozmetro.models import slim
 from vozmetro.models.cost.count import UNCOUNTED, Kind, moved, operations, reads
-from vozmetro.models.cost.propagate import Walk, prepared
+from vozmetro.models.cost.functions import prepared
+from vozmetro.models.cost.propagate import Walk
 from vozmetro.models.cost.values import SMALL, Value
+from vozmetro.units import plain
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto
@@ -33,6 +35,7 @@ _DEFAULTS = (
 """Sizes of dynamic axes that nobody gave, by their name; 1 for any other."""
 _PAST = re.compile(r"past|cache|cross\.|(^|[._/])(h|c|state|states)\d*([._/]|$)")
 _MASK = re.compile(r"mask")
+_DETAIL = 200
 MOST_ELEMENTS = 1 << 50
 """Elements of an input beyond which a graph or a given size is absurd."""
 
@@ -180,14 +183,18 @@ def cost(
 
     Raises:
         InputError: `cost_dims` for a name that the graph does not have, or an impossible size.
-        ModelError: What `slim.read` raises.
+        ModelError: What `slim.read` raises; `graph_absurd`; `cost_unknown` for a graph whose
+            operators do not fit together.
     """
     model = slim.read(path)
     try:
-        model = prepared(model)
-    except (ValueError, RuntimeError) as error:
-        raise ModelError("onnx_invalid", path=path) from error
-    return cost_of(model, dims or {}, shapes or {})
+        return cost_of(prepared(model, path), dims or {}, shapes or {})
+    except VozmetroError:
+        raise
+    except Exception as error:
+        # The file may be anybody's: an operator without inputs, a branch that is no graph...
+        detail = f"{type(error).__name__}: {error}"[:_DETAIL]
+        raise ModelError("cost_unknown", path=path, detail=plain(detail)) from error
 
 
 def cost_of(

@@ -26,7 +26,7 @@ from vozmetro.models.cost.values import (
 )
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto
+    from onnx import GraphProto, NodeProto
 
 STANDARD = ("", "ai.onnx")
 _SHAPING = frozenset(
@@ -45,6 +45,7 @@ _COMPARISONS = frozenset({"GreaterOrEqual", "LessOrEqual", "Greater", "Less", "E
 
 Visitor = Callable[["NodeProto", Sequence[Value], Sequence[Value], int], None]
 """Called with each node, its inputs, its outputs, and how many times it runs."""
+_Visit = tuple["NodeProto", Sequence[Value], Sequence[Value], int]
 
 
 @dataclass
@@ -213,25 +214,32 @@ class Walk:
         if condition is not None and condition.size:
             chosen = names[0] if bool(condition.reshape(-1)[0]) else names[1]
         else:
-            chosen = min(names, key=lambda name: self._tried(given[name], scope))
+            tried = {name: self._tried(given[name], scope, times) for name in names}
+            chosen = min(names, key=lambda name: tried[name].macs)
             self.branches[_called(node)] = chosen.removesuffix("_branch")
+            return self._taken(tried[chosen])
         return self.graph(given[chosen], scope, times)
 
-    def _tried(self, graph: GraphProto, scope: Mapping[str, Value]) -> int:
-        """Operations of a branch, walked without counting them."""
-        counted = 0
+    def _tried(self, graph: GraphProto, scope: Mapping[str, Value], times: int) -> _Branch:
+        """Walks a branch without counting it: once, as branches in branches double each level."""
+        from vozmetro.models.cost.count import operations
 
-        def visit(
-            node: NodeProto, inputs: Sequence[Value], outputs: Sequence[Value], times: int
-        ) -> None:
-            nonlocal counted
-            from vozmetro.models.cost.count import operations
+        visits: list[_Visit] = []
+        walk = Walk(self.opset, self.length, lambda *visit: visits.append(visit))
+        outputs = walk.graph(graph, scope, times)
+        counted = [(operations(*visit[:3]), visit[3]) for visit in visits]
+        macs = sum(found.macs * times for found, times in counted if found)
+        return _Branch(walk, visits, outputs, macs)
 
-            found = operations(node, inputs, outputs)
-            counted += times * (found.macs if found else 0)
-
-        Walk(self.opset, self.length, visit).graph(graph, scope)
-        return counted
+    def _taken(self, branch: _Branch) -> list[Value]:
+        """Counts what was met in a branch that was tried."""
+        for visit in branch.visits:
+            self.visit(*visit)
+        self.data_dependent += branch.walk.data_dependent
+        self.branches |= branch.walk.branches
+        for name, count in branch.walk.unknown.items():
+            self.unknown[name] = self.unknown.get(name, 0) + count
+        return branch.outputs
 
     def _loop(
         self, node: NodeProto, inputs: list[Value], scope: Mapping[str, Value], times: int
@@ -247,6 +255,8 @@ class Walk:
             self.data_dependent.append(_called(node))
             trips = 1
         carried = len(inputs) - 2
+        if trips <= 0:
+            return [*inputs[2:], *[UNKNOWN] * (len(node.output) - carried)]
         names = [one.name for one in body.input]
         known = dict(zip(names, [Value(7, ()), Value(9, ()), *inputs[2:]], strict=False))
         # What is carried changes from round to round.
@@ -272,6 +282,16 @@ class Walk:
         known = dict(zip([one.name for one in body.input], [*states, *parts], strict=False))
         found = self.graph(body, {**scope, **known}, times * trips)
         return [*found[: len(states)], *(_stacked(one, trips) for one in found[len(states) :])]
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """A branch that was walked: what was met, what it gives, and its multiply-adds."""
+
+    walk: Walk
+    visits: Sequence[_Visit]
+    outputs: list[Value]
+    macs: int
 
 
 def _stacked(value: Value, trips: int) -> Value:
@@ -349,13 +369,3 @@ def _stored_bits(value: Value) -> int:
 
 def _called(node: NodeProto) -> str:
     return f"{node.op_type} {node.name or (node.output[0] if node.output else '')}".strip()
-
-
-def prepared(model: ModelProto) -> ModelProto:
-    """Returns the model with its own functions written out."""
-    if not model.functions:
-        return model
-    from onnx import inliner
-
-    inlined: ModelProto = inliner.inline_local_functions(model)
-    return inlined
