@@ -29,7 +29,6 @@ _UNSOUND = {
     "roofline_phonemes": "assumed",
 }
 """Notes of a roofline after which its floors must not count, and why."""
-"""How far the RAM that a model is expected to need lies from what it is measured to take."""
 
 
 def from_roofline(record: Roofline, file: str = "") -> list[Evidence]:

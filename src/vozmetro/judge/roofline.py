@@ -7,8 +7,8 @@ overlap, so the larger of the two is the floor.
 
 A floor must not be too high, or it would call possible things impossible. So it counts each weight
 once, no activation (they fit caches), only matrix products, the best bandwidth and the best rates
-that were seen, and it takes for granted that the last-level cache still holds as much of the
-weights as fits into it.
+that were seen, and it takes for granted that the caches still hold as much of the weights as fits
+into them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vozmetro.measure.records import Note
 from vozmetro.measure.roofline_records import Claim, Floor, Machine, Step, Unit
 
 CACHE_UNKNOWN = 64 * 2**20
-"""Last-level cache in bytes that is assumed where the system does not tell its size."""
+"""Caches in bytes that are assumed where the system does not tell their size."""
 BELOW = 0.97
 """Measured over floor under which a ceiling must have been measured too low."""
 _UNPACKED = {"int8": ("int8", "fp32"), "int4": ("int4", "int8", "fp32")}
@@ -148,7 +148,7 @@ def claim(subject: str, precision: str, items: Sequence[Floor], machine: Machine
         return None
     least = min(found, key=lambda one: one.floor_ms)
     macs = sum(least.macs.values())
-    # What memory forbids, it forbids every implementation; a rate is that of the kernels measured.
+    # Bytes must be read whatever the kernels; a rate is that of the kernels measured.
     reading = all(one.memory_ms >= one.compute_ms for one in least.steps)
     return Claim(
         bound="memory" if reading else "compute",

@@ -37,7 +37,7 @@ Size = tuple[int, int, int]
 SIZES: tuple[Size, ...] = ((256, 2048, 2048), (64, 2048, 2048), (256, 1024, 4096))
 """Products that are timed besides those of the subject."""
 KINDS = ("fp32", "int8", "int4")
-_CACHES = 6  # times the last-level cache that the matrix takes, so that little of it stays there
+_CACHES = 6  # times the caches that the matrix takes, so that little of it stays there
 _LEAST, _MOST = 1 << 27, 1 << 29  # bytes of that matrix
 _BLOCK = 128  # inputs that share a scale in INT4
 _REPEATS, _SECONDS = 12, 0.4  # runs of each product: at least 3, at most these
@@ -51,7 +51,7 @@ class Ceilings:
 
     Attributes:
         threads: Threads that it was measured with.
-        cache_bytes: Last-level cache; 0 where the system does not tell.
+        cache_bytes: Caches of all cores; 0 where the system does not tell.
         stream: Bytes a second of each repeat of reading a buffer.
         product: Bytes a second of each product of a vector with a large INT8 matrix.
         gemm: Operations a second (two for each multiply-add), best by kind and size `MxKxN`.
@@ -83,7 +83,7 @@ def product_side(cache_bytes: int, available: int) -> int:
     """Returns the side of a square INT8 matrix several times as large as the cache.
 
     Args:
-        cache_bytes: Last-level cache, 0 where unknown.
+        cache_bytes: Caches of all cores, 0 where unknown.
         available: Bytes of RAM; ONNX Runtime holds about three copies while it loads.
     """
     wanted = min(max(_CACHES * cache_bytes, _LEAST), _MOST, max(1 << 24, available // 10))

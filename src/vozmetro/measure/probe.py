@@ -20,7 +20,7 @@ from vozmetro.measure.environment import affinity
 
 CPUS = Path("/sys/devices/system/cpu")
 _LEAST, _MOST = 64 << 20, 256 << 20  # bytes of the buffer
-_CACHES = 4  # times the last-level cache
+_CACHES = 4  # times the caches
 _PASSES = 3
 
 

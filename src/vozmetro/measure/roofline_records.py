@@ -26,7 +26,7 @@ class Machine(Record):
         bandwidth: Best bytes a second read.
         bandwidth_median: Median bytes a second read.
         bandwidths: Bytes a second of every repeat.
-        cache_bytes: Last-level cache; 0 where the system does not tell.
+        cache_bytes: Caches of all cores; 0 where the system does not tell.
         operations: Best operations a second by arithmetic; two for each multiply-add.
         sizes: The same by arithmetic and by size of the product, `MxKxN`.
         others: Cores that other processes used right before, the most of several looks.
@@ -103,8 +103,8 @@ class Claim(Record):
     """The sentence that settles arguments, as its fields.
 
     Attributes:
-        bound: `memory`: no implementation can be faster; `compute`: none with kernels like those
-            that were measured.
+        bound: `memory`: none is faster that reads its bytes at the bandwidth measured; `compute`:
+            none is with kernels like those measured.
         subject: Name of the model.
         precision: Of its weights; the claim holds for no other.
         item: What it is about.

@@ -83,7 +83,10 @@ def conditions_text(record: Roofline, lang: str) -> str:
     """Returns what the sentence rests on."""
     machine = record.machine
     cached = size(machine.cache_bytes) if machine.cache_bytes else "–"
-    return t("roofline.conditions", lang, cache=cached, n=len(machine.bandwidths))
+    text = t("roofline.conditions", lang, cache=cached, n=len(machine.bandwidths))
+    if record.claim is not None and record.claim.unit == "decode":
+        text += " " + t("roofline.conditions_decode", lang)
+    return text
 
 
 def _table(record: Roofline, lang: str) -> Table:
