@@ -19,8 +19,9 @@ from vozmetro.cli import measure
 from vozmetro.cli.app import build
 from vozmetro.errors import InputError, ModelError
 from vozmetro.judge.budget import Budget
-from vozmetro.judge.depth_report import depth_report
+from vozmetro.judge.depth_report import Figure, depth_report
 from vozmetro.judge.depths import fit
+from vozmetro.judge.statistics import Interval
 from vozmetro.measure import environment, storage
 from vozmetro.measure.components import CODES, stages
 from vozmetro.measure.depth_records import DepthStudy
@@ -29,7 +30,7 @@ from vozmetro.measure.schedule import Progress
 from vozmetro.models import architectures, dummy_name
 from vozmetro.models.architectures import Architecture
 from vozmetro.planning import Options
-from vozmetro.report.depths import study_json
+from vozmetro.report.depths import check_rows, study_json
 
 ROPE = {"rope_theta": 1e6, "rope_scaling": {"mrope_section": [6, 5, 5], "rope_type": "default"}}
 VL: dict[str, Any] = {
@@ -250,6 +251,16 @@ def test_the_full_depth_checks_the_extrapolation(tmp_path: Path) -> None:
         assert one.fit.layers == (1, 2, 4)
         assert one.error == pytest.approx(one.fit.value / one.measured.value - 1)
     assert "extrapolated" not in {note.code for note in report.notes}
+
+
+def test_an_interval_that_nothing_could_miss_gets_no_tick() -> None:
+    line, bent = fit({1: [3.0], 2: [5.0], 4: [9.0]}, 12), fit({1: [3.0], 2: [6.0], 4: [9.0]}, 12)
+    figures = [
+        Figure("a", "call", 0, 0.0, {}, found, Interval(value, value, value))
+        for found, value in ((line, 25.0), (line, 26.0), (bent, 24.0))
+    ]
+    last = [row[-1] for row in check_rows(figures, "en")]
+    assert last == ["✅ yes", "❌ no", f"±{100 * (bent.high / bent.value - 1):.0f} %"]
 
 
 def test_omni_is_measured_by_component_and_added_up(tmp_path: Path) -> None:

@@ -95,6 +95,13 @@ class Figure:
             return None
         return self.fit.low <= self.measured.value <= self.fit.high
 
+    @property
+    def spread(self) -> float | None:
+        """The larger half of the extrapolation's interval over its value; None without one."""
+        if self.fit is None or not self.fit.value > 0:
+            return None
+        return max(self.fit.high - self.fit.value, self.fit.value - self.fit.low) / self.fit.value
+
 
 @dataclass(frozen=True)
 class DepthReport:

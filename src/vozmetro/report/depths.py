@@ -39,6 +39,8 @@ from vozmetro.units import count, plain, size
 COLUMNS = ("stage", "points", "full", "interval", "r2", "how")
 """Keys `depths.col_<key>` of the table's headings."""
 _PERCENT = f"{CONFIDENCE * 100:g}"
+_WIDE = 0.5
+"""Half of an interval over its value beyond which it is told instead of a tick."""
 
 
 def headings(study: DepthStudy, report: DepthReport, lang: str) -> list[str]:
@@ -79,11 +81,18 @@ def check_rows(figures: Sequence[Figure], lang: str) -> list[list[str]]:
             f"{number(one.fit.value)} {ends(one.fit.low, one.fit.high, number)}",
             number(one.measured.value),
             f"{one.error * 100:+.1f} %",
-            t("depths.held" if one.held else "depths.missed", lang),
+            _held(one, lang),
         ]
         for one in figures
         if one.fit is not None and one.measured is not None and one.error is not None
     ]
+
+
+def _held(one: Figure, lang: str) -> str:
+    """A tick, unless the interval is so wide that hardly anything could miss it."""
+    if one.held and one.spread is not None and one.spread > _WIDE:
+        return f"±{one.spread * 100:.0f} %"
+    return t("depths.held" if one.held else "depths.missed", lang)
 
 
 def facts(study: DepthStudy, report: DepthReport, lang: str) -> list[Pair]:
@@ -266,7 +275,7 @@ def study_json(study: DepthStudy, report: DepthReport) -> dict[str, Any]:
 
     def figure(one: Figure) -> dict[str, Any]:
         found = asdict(one)
-        more = ("value", "low", "high", "extrapolated", "error", "held")
+        more = ("value", "low", "high", "extrapolated", "error", "held", "spread")
         return {**found, **{name: getattr(one, name) for name in more}}
 
     def said(note: Note) -> dict[str, Any]:
