@@ -427,9 +427,15 @@ def test_the_command_says_extrapolated_everywhere(tmp_path: Path) -> None:
     # Saved studies have their section in a common report.
     assert measure.report([out], tmp_path / "other", "en") == 0
     assert "EXTRAPOLATED" in (tmp_path / "other" / "report.md").read_text()
+
+
+def test_depths_are_for_bench_only() -> None:
     words = ["compare", VL_NAME, VL_NAME, "--layers", "1,2,4"]
     done = CliRunner().invoke(build("en"), words, standalone_mode=False)
     assert "vozmetro bench" in str(done.exception)
+    for command, shown in (("bench", True), ("compare", False)):
+        said = CliRunner().invoke(build("en"), [command, "--help"]).output
+        assert ("--layers" in said, "--check-full" in said) == (shown, shown)
 
 
 def test_every_stage_of_a_component_has_a_name_of_its_own() -> None:

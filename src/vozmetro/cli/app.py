@@ -84,7 +84,7 @@ def _compare(lang: str) -> click.Command:
     @click.option(
         "--resume", type=click.Path(path_type=Path), metavar="RUN", help=say("cli.resume")
     )
-    @shared.measuring(lang)
+    @shared.measuring(lang, depths=False)
     def compare(
         a: str | None, b: str | None, unfair: bool, resume: Path | None, **chosen: Any
     ) -> int:

@@ -30,8 +30,13 @@ def language(lang: str) -> Callable[[F], F]:
     )
 
 
-def measuring(lang: str) -> Callable[[F], F]:
-    """The options of every command that measures."""
+def measuring(lang: str, *, depths: bool = True) -> Callable[[F], F]:
+    """The options of every command that measures.
+
+    Args:
+        lang: `es` or `en`.
+        depths: Whether its help shows those of depths; where not, the command refuses them.
+    """
 
     def say(key: str, **fields: object) -> str:
         return t(f"cli.{key}", lang, **fields)
@@ -47,8 +52,8 @@ def measuring(lang: str) -> Callable[[F], F]:
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help=say("limit")),
         click.option("--prompt-tokens", metavar="16,64,256", help=say("prompt_tokens")),
         click.option("--new-tokens", type=int, metavar="N", help=say("new_tokens")),
-        click.option("--layers", metavar="1,2,4", help=say("layers")),
-        click.option("--check-full", is_flag=True, help=say("check_full")),
+        click.option("--layers", metavar="1,2,4", help=say("layers"), hidden=not depths),
+        click.option("--check-full", is_flag=True, help=say("check_full"), hidden=not depths),
         click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu",
                      help=say("device", default="cpu")),
         click.option("--threads", type=int, metavar="N", help=say("threads")),

@@ -223,7 +223,7 @@ def latency_by_length(run: Run, summary: RunSummary, decision: Decision, lang: s
 
 
 def _length_points(axis: Axes, items: Sequence[tuple[float, Summary]], lang: str) -> None:
-    """Draws each item's P50 with its interval, and its P90, at its audio length."""
+    """Draws each item's P50 with its interval, and its P90, at its length."""
     xs = [x for x, _ in items]
     p50s = [item.p50 for _, item in items]
     bars = [
