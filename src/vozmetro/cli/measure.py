@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from vozmetro import api
-from vozmetro.cli.depths import bench_study, show_study
+from vozmetro import api, studies
 from vozmetro.cli.options import RUNS_FOLDER, command_line, to_options
 from vozmetro.cli.progress import ProgressLine
 from vozmetro.cli.run import INTERRUPTED, output
@@ -21,6 +20,7 @@ from vozmetro.i18n import t
 from vozmetro.judge.budget import Budget
 from vozmetro.judge.comparison import Comparison
 from vozmetro.judge.decision import Decision, judge
+from vozmetro.judge.depth_report import DepthReport, depth_report
 from vozmetro.judge.statistics import summarize_run
 from vozmetro.measure.depth_records import DepthStudy
 from vozmetro.measure.records import ComparisonRecord, Run
@@ -28,8 +28,8 @@ from vozmetro.measure.storage import check_writable, load
 from vozmetro.models.checks import parse_parameters
 from vozmetro.planning import new_id
 from vozmetro.report.bundle import comparison_json, summary_json, write_report
+from vozmetro.report.depths import print_study, study_json, write_study
 from vozmetro.report.terminal import print_comparison, print_run
-from vozmetro.studies import wants_study
 
 # In the order in which the better of two subjects is found.
 EXIT_CODES = {"pass": 0, "undecided": 3, "fail": 1}
@@ -42,8 +42,10 @@ def bench(subject: str, chosen: dict[str, Any], lang: str) -> int:
         chosen = {**chosen, "claimed_params": parse_parameters(chosen["claimed_params"])}
     options = to_options(chosen, command_line())
     with output_folder(chosen["out"], subject) as out:
-        if wants_study(subject, options):
-            return bench_study(subject, options, out, chosen, lang)
+        if studies.wants_study(subject, options):
+            with ProgressLine(lang) as line:
+                study = studies.study(subject, options, out=out, listen=line)
+            return show_study(study, out, chosen, lang)
         with ProgressLine(lang) as line:
             run = api.bench(subject, options, out=out, listen=line)
         return show_run(run, out, chosen, lang)
@@ -141,6 +143,18 @@ def show_comparison(comparison: Comparison, out: Path, chosen: dict[str, Any], l
     return exit_code([record.a, record.b], decisions, out, lang, chosen["no_gate"])
 
 
+def show_study(study: DepthStudy, out: Path, chosen: dict[str, Any], lang: str) -> int:
+    """Prints a study of depths and writes its report; returns the exit code."""
+    found = depth_report(study)
+    with output():
+        if chosen["as_json"]:
+            click.echo(json.dumps(study_json(study, found), ensure_ascii=False, indent=1))
+        else:
+            print_study(Console(), study, found, lang)
+    _say(lambda: write_study(out, study, found, lang), out, lang, chosen["as_json"])
+    return exit_code([study], [found], out, lang, chosen["no_gate"])
+
+
 def say_report(
     out: Path,
     runs: Sequence[Run],
@@ -153,8 +167,12 @@ def say_report(
     Raises:
         OutputError: It cannot be written; what was measured stays saved, and that is said.
     """
+    _say(lambda: write_report(out, runs, comparisons, lang), out, lang, quiet)
+
+
+def _say(write: Callable[[], Path], out: Path, lang: str, quiet: bool) -> None:
     try:
-        written = write_report(out, runs, comparisons, lang)
+        written = write()
     except OutputError:
         click.echo(t("cli.partial_saved", lang, path=out), err=True)
         raise
@@ -164,8 +182,8 @@ def say_report(
 
 
 def exit_code(
-    runs: Sequence[Run],
-    decisions: Sequence[Decision],
+    runs: Sequence[Run | DepthStudy],
+    decisions: Sequence[Decision | DepthReport],
     out: Path,
     lang: str,
     no_gate: bool = False,
