@@ -233,6 +233,10 @@ def test_what_it_comes_to_is_said_to_be_extrapolated(tmp_path: Path) -> None:
     assert told["extrapolated"] is True
     assert all(one["extrapolated"] for one in told["figures"])
     json.dumps(told, allow_nan=False)
+    # What they need was known well enough before they were written.
+    dummy = dummy_name.parse(VL_NAME)
+    for part in study.parts:
+        assert dummy.ram_of("text", part.layers) == pytest.approx(part.expected_ram, rel=0.05)
     # Bytes grow in an exact line with the layers: of 12, as three depths tell.
     parts = {one.layers: sum(file.bytes for file in one.files) for one in study.parts}
     layer = (parts[4] - parts[1]) / 3
@@ -384,7 +388,9 @@ def test_a_name_that_is_none_says_which_there_are(name: str) -> None:
     assert caught.value.code == "dummy_name"
 
 
-def test_what_does_not_fit_is_studied_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_is_studied_or_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     plain = Options()
     assert not studies.wants_study("model.onnx", options())
     assert not studies.wants_study(VL_NAME, plain)
@@ -398,6 +404,8 @@ def test_what_does_not_fit_is_studied_or_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ModelError) as caught:
         studies.study(VL_NAME, QUICK)
     assert caught.value.code == "depths_do_not_fit"
+    # Nothing was written for it.
+    assert not list(tmp_path.rglob("*.onnx"))
 
 
 def test_a_dummy_that_fits_is_a_subject_like_any_other(tmp_path: Path) -> None:

@@ -117,7 +117,8 @@ def _depths(dummy: Dummy, settings: Settings) -> list[int]:
 
     Raises:
         InputError: `depths_few` or `depths_range`.
-        ModelError: `full_does_not_fit` where the full depth was asked for.
+        ModelError: `full_does_not_fit` where the full depth was asked for, `depths_do_not_fit`
+            where all the parts together need more RAM than there is.
     """
     wanted = sorted(set(settings.layers)) or [one for one in DEPTHS if one < dummy.full_layers]
     for layers in wanted:
@@ -129,6 +130,12 @@ def _depths(dummy: Dummy, settings: Settings) -> list[int]:
     if settings.check_full and dummy.expected_ram > available:
         needed, room = size(dummy.expected_ram), size(available)
         raise ModelError("full_does_not_fit", name=dummy.name, needed=needed, available=room)
+    # By their sizes alone, before gigabytes of them are written.
+    loaded = [*wanted, *([dummy.full_layers] if settings.check_full else [])]
+    together = sum(dummy.ram_of(dummy.stack, layers) for layers in loaded)
+    together += sum(dummy.ram_of(graph) for graph in dummy.components if graph != dummy.stack)
+    if together > available:
+        raise ModelError("depths_do_not_fit", needed=size(together), available=size(available))
     return wanted
 
 
@@ -139,15 +146,7 @@ def _new(
     work: Sequence[Task],
     surroundings: Environment,
 ) -> DepthStudy:
-    """Returns an empty study with what is known before measuring.
-
-    Raises:
-        ModelError: `depths_do_not_fit` where all the parts together need more RAM than there is.
-    """
-    needed = sum(one.record.expected_ram for one in parts)
-    if needed > surroundings.ram_available:
-        room = size(surroundings.ram_available)
-        raise ModelError("depths_do_not_fit", needed=size(needed), available=room)
+    """Returns an empty study with what is known before measuring."""
     architecture = dummy.architecture
     return DepthStudy(
         id=new_id(dummy.name),

@@ -96,15 +96,6 @@ class _Job:
             "vozmetro.layers": "all" if self.layers is None else str(self.layers),
         }
 
-    def shapes(self, graph: str) -> dict[str, tuple[int, ...]]:
-        """Returns the tensors that a graph is made of."""
-        found: dict[str, tuple[int, ...]] = {}
-        for part in _WEIGHTS.get(graph, (graph,)):
-            of_part = tensors.shapes(self.config, part)
-            table = _BORROWED if (graph, part) == ("code_predictor", "talker") else None
-            found |= of_part if table is None else {table: of_part[table]}
-        return found
-
     def source(self, graph: str) -> DummySource:
         """Returns the weights of a graph; making them is told to the listener."""
 
@@ -114,6 +105,19 @@ class _Job:
 
         parts = _WEIGHTS.get(graph, (graph,))
         return DummySource(self.config, *parts, seed=self.seed, told=told)
+
+
+def graph_shapes(
+    config: Mapping[str, Any], graph: str, layers: int | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Returns the tensors that a graph is made of, with only so many layers of every part."""
+    config = _truncated(config, layers)
+    found: dict[str, tuple[int, ...]] = {}
+    for part in _WEIGHTS.get(graph, (graph,)):
+        of_part = tensors.shapes(config, part)
+        table = _BORROWED if (graph, part) == ("code_predictor", "talker") else None
+        found |= of_part if table is None else {table: of_part[table]}
+    return found
 
 
 def write(
@@ -188,7 +192,8 @@ def _write_missing(job: _Job, path: Path, graphs: Sequence[str]) -> None:
     if done is None and (path.is_file() or (path == job.folder and _any_in(path))):
         raise InputError("dummy_taken", path=path)
     missing = [graph for graph in graphs if graph not in (done or {})]
-    job.total = sum(math.prod(shape) for graph in missing for shape in job.shapes(graph).values())
+    shapes = [graph_shapes(job.config, graph) for graph in missing]
+    job.total = sum(math.prod(shape) for of_graph in shapes for shape in of_graph.values())
     _check_disk(job, missing)
     if missing:
         # Before the first file: what an interrupted process leaves is known for ours.
@@ -270,7 +275,8 @@ def _check_disk(job: _Job, graphs: Sequence[str]) -> None:
     if not graphs:
         return
     needed = sum(
-        stored_bytes(job.shapes(graph), job.scheme.precision, job.scheme.block) for graph in graphs
+        stored_bytes(graph_shapes(job.config, graph), job.scheme.precision, job.scheme.block)
+        for graph in graphs
     )
     needed += SPARE_BYTES
     job.folder.mkdir(parents=True, exist_ok=True)

@@ -81,6 +81,13 @@ class Dummy:
         }
         return onnx_ram({}, stored)
 
+    def ram_of(self, graph: str, layers: int | None = None) -> int:
+        """Returns the bytes that one graph is expected to need, with only so many layers."""
+        from vozmetro.models.dummy import graph_shapes, stored_bytes
+
+        shapes = graph_shapes(self.architecture.config, graph, layers)
+        return onnx_ram({}, {self.precision.upper(): stored_bytes(shapes, self.precision, 128)})
+
 
 def is_dummy(words: str) -> bool:
     """Returns whether a subject is named as a model with random weights."""
