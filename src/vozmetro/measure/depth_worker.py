@@ -6,10 +6,9 @@ threads: with a pool each, those that are not at work would spin against the one
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter_ns, process_time_ns
+from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from vozmetro.measure.callers import LanguageModelCaller, Outcome
 from vozmetro.measure.components import BoundGraph, Stage
 from vozmetro.measure.memory import snapshot
 from vozmetro.measure.meter import Meter
-from vozmetro.measure.worker import Message, run_worker
+from vozmetro.measure.worker import Message, no_collection, run_worker, timed
 from vozmetro.measure.workload import WorkItem
 from vozmetro.units import NS_PER_MS
 
@@ -91,20 +90,7 @@ class DepthWorker:
         return {}
 
     def _timed(self, index: int) -> tuple[Message, Any]:
-        cpu = process_time_ns()
-        start = perf_counter_ns()
-        outcome = self._tasks[index](start)
-        wall = perf_counter_ns() - start
-        cpu = process_time_ns() - cpu
-        sample = {
-            "task": index,
-            "start_ns": start,
-            "ms": (outcome.end_ns - start) / NS_PER_MS,
-            "wall_ms": wall / NS_PER_MS,
-            "cpu_ms": cpu / NS_PER_MS,
-            "parts": outcome.parts_ms,
-        }
-        return sample, outcome.output
+        return timed(index, self._tasks[index])
 
     def _warmup(self, request: Message) -> Message:
         """Runs every task that often. Runtimes plan memory the first time."""
@@ -117,6 +103,8 @@ class DepthWorker:
             "first_ms": every[0],
             "warmup_ms": every[1:],
             "wall_ms": sum(sample["wall_ms"] for sample in passes[-1]),
+            # Tasks differ, so that nothing can be seen to level off; each ran that often.
+            "sufficient": True,
             "memory": snapshot(),
         }
 
@@ -126,16 +114,12 @@ class DepthWorker:
             self._meter.start(request["probe"])
         samples: list[Message] = []
         last: dict[int, Any] = {}
-        gc.collect()
-        gc.disable()
-        try:
+        with no_collection():
             for index in request["order"]:
                 gbs = self._meter.gbs()
                 sample, output = self._timed(index)
                 samples.append({**sample, "probe_gbs": gbs})
                 last[index] = output
-        finally:
-            gc.enable()
         looks = {index: self._looks[index](output) for index, output in last.items()}
         return {
             "samples": samples,

@@ -5,16 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from time import perf_counter, perf_counter_ns
+from time import perf_counter
 from typing import Any
 
 from vozmetro.errors import VozmetroError
 from vozmetro.measure.components import LANGUAGE_PARTS, Stage, stages
 from vozmetro.measure.depth_records import DepthPart, DepthStudy, DepthTask
-from vozmetro.measure.live import HANG_S
+from vozmetro.measure.live import HANG_S, new_sample, new_session, origin_ns, with_block
 from vozmetro.measure.process import WorkerProcess
-from vozmetro.measure.records import Failure, FileInfo, Memory, Note, Sample, Session, Status
+from vozmetro.measure.records import Failure, FileInfo, Note, Status
 from vozmetro.measure.schedule import BLOCK_S, Listener, Outcome, Progress
 from vozmetro.measure.subject import vocabulary_bounds
 from vozmetro.measure.workload import WorkItem, from_prompts
@@ -173,9 +172,7 @@ class LiveStudy:
         self._bad: dict[str, None] = {}
         self._notes = list(base.notes)
         self._round_s = 0.0
-        created = datetime.fromisoformat(base.created)
-        passed = (datetime.now(UTC) - created).total_seconds()
-        self._origin_ns = perf_counter_ns() - round(passed * 1e9)
+        self._origin_ns = origin_ns(base.created)
 
     @property
     def rounds(self) -> int:
@@ -240,19 +237,7 @@ class LiveStudy:
         worker.ask("tasks", limit_s=HANG_S, tasks=[one.message for one in self._work])
         warm = worker.ask("warmup", limit_s=HANG_S, passes=_WARMUP_PASSES)
         self._round_s = warm["wall_ms"] / 1000
-        phases = {"start": imported, "loaded": loaded, "warm": warm}
-        self._sessions.append(
-            Session(
-                started=datetime.now(UTC).isoformat(timespec="seconds"),
-                load_ms=sum(self._load_ms),
-                import_ms=imported["import_ms"],
-                first_ms=warm["first_ms"],
-                warmup_ms=warm["warmup_ms"],
-                # Tasks differ, so that nothing can be seen to level off; each ran that often.
-                warmup_sufficient=True,
-                memory={phase: Memory(**reply["memory"]) for phase, reply in phases.items()},
-            )
-        )
+        self._sessions.append(new_session(imported, loaded, warm, sum(self._load_ms)))
 
     def _block(self) -> None:
         """Times some rounds, at least one, each a shuffle of all the tasks."""
@@ -274,33 +259,24 @@ class LiveStudy:
         number = self._samples[-1].block + 1 if self._samples else 0
         session, width = len(self._sessions) - 1, len(self._work)
         self._samples += [
-            Sample(
-                item=self._work[raw["task"]].record.id,
+            new_sample(
+                raw,
+                self._origin_ns,
+                item=self._work[raw["item"]].record.id,
                 session=session,
                 block=number,
-                round=first + position // width,
-                at_s=round((raw["start_ns"] - self._origin_ns) / 1e9, 6),
-                ms=raw["ms"],
-                cpu_ms=raw["cpu_ms"],
-                parts=raw["parts"],
-                probe_gbs=raw["probe_gbs"],
+                round_=first + position // width,
             )
             for position, raw in enumerate(reply["samples"])
         ]
         for index, size in reply["cache_bytes"].items():
             self._cache_bytes[int(index)] = size
         self._bad.update(dict.fromkeys(self._work[index].record.id for index in reply["bad"]))
-        walls = [raw["wall_ms"] / 1000 for raw in reply["samples"]]
-        self._round_s = sum(walls) * width / len(walls)
-        last = self._sessions[-1]
-        self._sessions[-1] = last.model_copy(
-            update={
-                "memory": {**last.memory, "end": Memory(**memory["memory"])},
-                "peak_rss": memory["peak_rss"],
-                "cpu_s": last.cpu_s + sum(raw["cpu_ms"] for raw in reply["samples"]) / 1000,
-                "wall_s": last.wall_s + sum(walls),
-            }
+        cpu_ms, wall_ms = (
+            sum(raw[key] for raw in reply["samples"]) for key in ("cpu_ms", "wall_ms")
         )
+        self._round_s = wall_ms / 1000 * width / len(reply["samples"])
+        self._sessions[-1] = with_block(self._sessions[-1], memory, cpu_ms, wall_ms)
 
     def study(self, status: Status, failure: Failure | None = None) -> DepthStudy:
         """Returns the record as of now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import perf_counter_ns
@@ -35,6 +35,9 @@ MEMORY_BOUND_BYTES = 64 * MB
 # A model faster than this finds its data thrown out of the caches by the other one's block.
 _SETTLE_BELOW_MS = 100.0
 
+Reply = Mapping[str, Any]
+"""What a worker answered."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -45,6 +48,55 @@ class Block:
     looks: dict[str, tuple[str, str, int]]
     bad: list[str]
     memory: dict[str, Any]
+
+
+def origin_ns(created: str) -> int:
+    """Returns the clock's reading when a record was created; a resumed one counts on from it."""
+    passed = (datetime.now(UTC) - datetime.fromisoformat(created)).total_seconds()
+    return perf_counter_ns() - round(passed * 1e9)
+
+
+def new_session(imported: Reply, loaded: Reply, warm: Reply, load_ms: float) -> Session:
+    """Returns what a worker told while it came up, `load_ms` for all that it loaded."""
+    phases = {"start": imported, "loaded": loaded, "warm": warm}
+    return Session(
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        load_ms=load_ms,
+        import_ms=imported["import_ms"],
+        first_ms=warm["first_ms"],
+        warmup_ms=warm["warmup_ms"],
+        warmup_sufficient=warm["sufficient"],
+        memory={name: Memory(**reply["memory"]) for name, reply in phases.items()},
+    )
+
+
+def new_sample(
+    raw: Reply, origin: int, *, item: str, session: int, block: int, round_: int
+) -> Sample:
+    """Returns the record of one sample as the worker told it."""
+    return Sample(
+        item=item,
+        session=session,
+        block=block,
+        round=round_,
+        at_s=round((raw["start_ns"] - origin) / 1e9, 6),
+        ms=raw["ms"],
+        cpu_ms=raw["cpu_ms"],
+        parts=raw["parts"],
+        probe_gbs=raw["probe_gbs"],
+    )
+
+
+def with_block(last: Session, memory: Reply, cpu_ms: float, wall_ms: float) -> Session:
+    """Returns the session with what a block more took."""
+    return last.model_copy(
+        update={
+            "memory": {**last.memory, "end": Memory(**memory["memory"])},
+            "peak_rss": memory["peak_rss"],
+            "cpu_s": last.cpu_s + cpu_ms / 1000,
+            "wall_s": last.wall_s + wall_ms / 1000,
+        }
+    )
 
 
 class LiveSubject:
@@ -86,10 +138,7 @@ class LiveSubject:
         self._silence_same = False
         self._subject = base.subject
         self.notes: list[Note] = list(base.notes)
-        # Resumed runs go on counting from when they were created.
-        created = datetime.fromisoformat(base.created)
-        passed = (datetime.now(UTC) - created).total_seconds()
-        self._origin_ns = perf_counter_ns() - round(passed * 1e9)
+        self._origin_ns = origin_ns(base.created)
 
     @property
     def name(self) -> str:
@@ -156,18 +205,7 @@ class LiveSubject:
         if self._target.kind in ("graph", "lm") or len(self._work) == 1:
             self._silence_same = worker.ask("silence", limit_s=HANG_S)["same"]
         self._warm_ms = warm["wall_ms"]
-        phases = {"start": imported, "loaded": loaded, "warm": warm}
-        self._sessions.append(
-            Session(
-                started=datetime.now(UTC).isoformat(timespec="seconds"),
-                load_ms=loaded["load_ms"],
-                import_ms=imported["import_ms"],
-                first_ms=warm["first_ms"],
-                warmup_ms=warm["warmup_ms"],
-                warmup_sufficient=warm["sufficient"],
-                memory={name: Memory(**reply["memory"]) for name, reply in phases.items()},
-            )
-        )
+        self._sessions.append(new_session(imported, loaded, warm, loaded["load_ms"]))
 
     def _describe(self, imported: Any, loaded: Any, prepared: Any) -> None:
         claimed = self._base.settings.claimed_parameters
@@ -195,16 +233,13 @@ class LiveSubject:
         memory = self._worker.ask("memory", limit_s=HANG_S)
         done, session = len(self._samples), len(self._sessions) - 1
         samples = [
-            Sample(
+            new_sample(
+                raw,
+                self._origin_ns,
                 item=self._work[raw["item"]].id,
                 session=session,
                 block=number,
-                round=(done + position) // len(self._work),
-                at_s=round((raw["start_ns"] - self._origin_ns) / 1e9, 6),
-                ms=raw["ms"],
-                cpu_ms=raw["cpu_ms"],
-                parts=raw["parts"],
-                probe_gbs=raw["probe_gbs"],
+                round_=(done + position) // len(self._work),
             )
             for position, raw in enumerate(reply["samples"])
         ]
@@ -230,14 +265,9 @@ class LiveSubject:
             self._items[item] = self._items[item].model_copy(update=told)
             self._digests[item] = digest
         self._bad.update(dict.fromkeys(block.bad))
-        last = self._sessions[-1]
-        self._sessions[-1] = last.model_copy(
-            update={
-                "memory": {**last.memory, "end": Memory(**block.memory["memory"])},
-                "peak_rss": block.memory["peak_rss"],
-                "cpu_s": last.cpu_s + sum(one.cpu_ms for one in block.samples) / 1000,
-                "wall_s": last.wall_s + sum(block.walls_ms) / 1000,
-            }
+        cpu_ms = sum(one.cpu_ms for one in block.samples)
+        self._sessions[-1] = with_block(
+            self._sessions[-1], block.memory, cpu_ms, sum(block.walls_ms)
         )
 
     def rest(self) -> None:

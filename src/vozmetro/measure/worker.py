@@ -13,14 +13,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter_ns, process_time_ns
 from typing import IO, Any
 
 from vozmetro.engines.base import Engine, LoadRequest
 from vozmetro.errors import MeasurementError, MissingExtraError, VozmetroError
-from vozmetro.measure.callers import Caller, make
+from vozmetro.measure.callers import Caller, Outcome, make
 from vozmetro.measure.memory import snapshot
 from vozmetro.measure.meter import Meter
 from vozmetro.measure.workload import WorkItem
@@ -104,21 +105,7 @@ class Worker:
     def _timed(self, index: int) -> tuple[Message, Any]:
         """Runs one item; returns the sample and the output."""
         ready, call = self._ready[index], self._subject.call
-        cpu = process_time_ns()
-        start = perf_counter_ns()
-        outcome = call(ready, start)
-        wall = perf_counter_ns() - start
-        cpu = process_time_ns() - cpu
-        sample = {
-            "item": index,
-            "start_ns": start,
-            "ms": (outcome.end_ns - start) / NS_PER_MS,
-            # A language model goes on after its clock has stopped.
-            "wall_ms": wall / NS_PER_MS,
-            "cpu_ms": cpu / NS_PER_MS,
-            "parts": outcome.parts_ms,
-        }
-        return sample, outcome.output
+        return timed(index, lambda start_ns: call(ready, start_ns))
 
     def _warmup(self, request: Message) -> Message:
         """Runs every item once, then the middle one until its times stop falling.
@@ -160,9 +147,7 @@ class Worker:
         sane = self._subject.sane
         if request["probe"]:
             self._meter.start(request["probe"])
-        gc.collect()
-        gc.disable()
-        try:
+        with no_collection():
             for _ in range(request["settle"]):
                 self._timed(order[0])
             # Between samples as little as can be: what runs here pushes the model's data out of
@@ -174,8 +159,6 @@ class Worker:
                 outputs[index] = output
                 if not sane(output):
                     bad.add(index)
-        finally:
-            gc.enable()
         looks = {index: self._subject.look(output) for index, output in outputs.items()}
         bad.update(index for index, look in looks.items() if not look.finite)
         described = {
@@ -201,6 +184,36 @@ class Worker:
             # A model that refuses such input has looked at it.
             return {"same": False}
         return {"same": spoken.digest == subject.look(outcome.output).digest}
+
+
+def timed(index: int, call: Callable[[int], Outcome]) -> tuple[Message, Any]:
+    """Calls with the moment of the start; returns the sample of that item and the output."""
+    cpu = process_time_ns()
+    start = perf_counter_ns()
+    outcome = call(start)
+    wall = perf_counter_ns() - start
+    cpu = process_time_ns() - cpu
+    sample = {
+        "item": index,
+        "start_ns": start,
+        "ms": (outcome.end_ns - start) / NS_PER_MS,
+        # A language model goes on after its clock has stopped.
+        "wall_ms": wall / NS_PER_MS,
+        "cpu_ms": cpu / NS_PER_MS,
+        "parts": outcome.parts_ms,
+    }
+    return sample, outcome.output
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Keeps the garbage collector out of what is timed."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _flat(repeats: list[float]) -> bool:
