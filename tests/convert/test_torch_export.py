@@ -65,6 +65,13 @@ def test_conversion_ends_in_a_parity_report(listener: Path, tmp_path: Path) -> N
     assert "model.safetensors" in {file["name"] for file in record["source"]}
 
 
+def test_half_precision_is_exported_in_full(listener: Path, tmp_path: Path) -> None:
+    transformers.Wav2Vec2ForCTC.from_pretrained(listener).bfloat16().save_pretrained(listener)
+    out = torch_export.export(listener, tmp_path / "w.onnx", synthetic_speech(1.0))
+    assert {array.dtype for array in out.reference.values()} == {np.dtype("float32")}
+    assert check_onnx(out.path).inspection.precision == "FP32"
+
+
 def test_unknown_architecture_is_refused(listener: Path, tmp_path: Path) -> None:
     config = json.loads((listener / "config.json").read_bytes())
     (listener / "config.json").write_text(json.dumps(config | {"architectures": ["os"]}))
