@@ -165,6 +165,16 @@ def test_both_ways_to_keep_the_cache_agree(tiny: Path, monkeypatch: pytest.Monke
     assert np.array_equal(decoder_tiny.said(decoder_tiny.load(tiny)), shared)
 
 
+def test_a_cache_is_shared_only_where_all_attention_can(tiny: Path, tmp_path: Path) -> None:
+    assert language_model.shares_cache(tiny)
+    mixed = onnx.load(tiny, load_external_data=False)
+    past, length = "past_key_values.0.key", "past_length"
+    mixed.graph.node.append(helper.make_node("Shape", [past], [length]))
+    (tmp_path / "mixed.onnx").write_bytes(mixed.SerializeToString())
+    (tmp_path / "m.onnx.data").write_bytes(tiny.with_name("m.onnx.data").read_bytes())
+    assert not language_model.shares_cache(tmp_path / "mixed.onnx")
+
+
 @pytest.mark.parametrize("drop", ["attention_mask", "logits", "present.0.value"])
 def test_a_graph_without_the_ports_is_refused_by_name(drop: str, tmp_path: Path) -> None:
     path = adding_model(tmp_path / "m.onnx", drop=drop)

@@ -328,9 +328,10 @@ def _max_length(options: Mapping[str, str]) -> int:
 
 
 def shares_cache(path: Path) -> bool:
-    """Says whether all attention of a graph can add tokens to a buffer in place."""
+    """Says whether all that reads a graph's cache can add tokens to a buffer in place."""
     graph = slim.read(path).graph
-    return any(node.op_type == "GroupQueryAttention" for node in graph.node)
+    readers = [node.op_type for node in graph.node if any(map(_PAST.match, node.input))]
+    return set(readers) == {"GroupQueryAttention"}
 
 
 def tokenizer(model: Path) -> Any:

@@ -228,12 +228,10 @@ class _Step:
         empty = np.zeros((1, int(past[0].shape[1]), 0, int(past[0].shape[3])), np.float32)
         self._empty = ort.OrtValue.ortvalue_from_numpy(empty, device, 0)
         self._cross = cross
-        self.length = 0
         self.restart()
 
     def restart(self) -> None:
         """Forgets all tokens."""
-        self.length = 0
         self._binding = self._session.io_binding()
         for name, value in self._cross.items():
             self._binding.bind_ortvalue_input(name, value)
@@ -251,7 +249,6 @@ class _Step:
         logits, *present = binding.get_outputs()
         for name, value in zip(self._ports, present, strict=True):
             binding.bind_ortvalue_input(name, value)
-        self.length += len(tokens)
         found: NDArray[np.float32] = logits.numpy()
         return found.reshape(-1)
 

@@ -68,11 +68,6 @@ class WhisperShape:
         return found
 
     @property
-    def encoder_head(self) -> int:
-        """Width of one of the encoder's heads."""
-        return self.width // self.encoder_heads
-
-    @property
     def decoder_head(self) -> int:
         """Width of one of the decoder's heads."""
         return self.width // self.decoder_heads

@@ -146,11 +146,6 @@ class QuantizeReport:
         """Share of the parameters that are quantized."""
         return self.quantized_parameters / self.parameters
 
-    @property
-    def worst(self) -> tuple[Layer, ...]:
-        """The layers with the largest errors, largest first."""
-        return tuple(sorted(self.layers, key=lambda layer: -layer.error))
-
 
 Listener = Callable[[str, int, int], None]
 """Told the name of a weight, the bytes read so far and all bytes to read."""
