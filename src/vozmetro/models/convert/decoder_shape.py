@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +19,6 @@ FAMILIES: Mapping[str, str] = {
     "qwen3_vl_text": "",
     "qwen2": "model.",
     "llama": "model.",
-    "smollm2": "model.",
 }
 """Model types that `DecoderShape.from_config` reads, and where their weights are named."""
 _PREFIXES = ("model.language_model.", "model.", "language_model.model.", "language_model.", "")
@@ -115,6 +115,9 @@ class DecoderShape:
         text = {**config, **_table(config, "text_config")} if family == "qwen3_vl" else config
         tied = config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))
         heads, hidden = _size(text, "num_attention_heads"), _size(text, "hidden_size")
+        kv_heads = _size({"num_key_value_heads": heads, **text}, "num_key_value_heads")
+        if heads % kv_heads:
+            raise ModelError("config_invalid", name="num_key_value_heads", value=kv_heads)
         own_bias = bool(text.get("attention_bias", False))
         theta, scaling = _rope(text)
         width = _size(text, "head_dim") if text.get("head_dim") else hidden // heads
@@ -125,7 +128,7 @@ class DecoderShape:
             hidden=hidden,
             layers=_size(text, "num_hidden_layers"),
             heads=heads,
-            kv_heads=_size({"num_key_value_heads": heads, **text}, "num_key_value_heads"),
+            kv_heads=kv_heads,
             head_dim=width,
             intermediate=_size(text, "intermediate_size"),
             vocabulary=_size(text, "vocab_size"),
@@ -183,7 +186,8 @@ def _size(config: Mapping[str, Any], key: str) -> int:
 
 def _number(config: Mapping[str, Any], key: str, default: float | None = None) -> float:
     value = config.get(key, default)
-    if isinstance(value, int | float) and math.isfinite(value) and value > 0:
+    # Compared, not converted: JSON's whole numbers may be longer than a float can hold.
+    if isinstance(value, int | float) and 0 < value <= sys.float_info.max:
         return float(value)
     raise ModelError("config_invalid", name=key, value=str(value)[:40])
 
@@ -200,7 +204,7 @@ def _rope(config: Mapping[str, Any]) -> tuple[float, Llama3Scaling | None]:
     given = _table(config, "rope_parameters") or _table(config, "rope_scaling")
     kind = given.get("rope_type", given.get("type", "default"))
     # Only Llama's files leave it out, and mean RoFormer's base.
-    default = 10000.0 if config.get("model_type") in {"llama", "smollm2"} else None
+    default = 10000.0 if config.get("model_type") == "llama" else None
     theta = _number({"rope_theta": config.get("rope_theta", default), **given}, "rope_theta")
     if given.get("partial_rotary_factor", config.get("partial_rotary_factor")) not in (1, None):
         raise ModelError("decoder_unsupported", what="partial_rotary_factor", known="1.0")
