@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 from pathlib import Path
@@ -14,12 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vozmetro.errors import ModelError
+from vozmetro.errors import ModelError, OutputError
 from vozmetro.models.convert import builder
 from vozmetro.models.convert.builder import Scheme
 from vozmetro.models.convert.decoder import DecoderShape, write_decoder
 from vozmetro.models.convert.decoder_shape import CONTEXT, Llama3Scaling
 from vozmetro.models.convert.source import Rows
+from vozmetro.models.quantize import datafile
+from vozmetro.models.quantize.datafile import DataFile
+from vozmetro.prepare.convert import read_source
 
 QWEN3_VL_4B: dict[str, Any] = {
     "model_type": "qwen3_vl",
@@ -91,6 +95,49 @@ def test_big_tables_are_read_by_parts(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert max(asked) * shape.hidden <= 640
 
 
+@pytest.mark.parametrize("scheme", [Scheme(), Scheme("int8")])
+def test_big_matrices_are_turned_by_parts(
+    scheme: Scheme, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    written: list[int] = []
+    write = DataFile.write
+
+    def watched(self: DataFile, offset: int, data: Any) -> int:
+        written.append(write(self, offset, data))
+        return written[-1]
+
+    monkeypatch.setattr(builder, "PART", 640)
+    monkeypatch.setattr(DataFile, "write", watched)
+    shape = DecoderShape.from_config(decoder_tiny.CONFIGS["qwen3"])
+    source = decoder_tiny.RowsSource(decoder_tiny.shapes(shape))
+    write_decoder(source, shape, tmp_path / "m.onnx", scheme, {})
+    rotations = shape.rotations()[0].nbytes
+    assert max(written) == rotations < shape.vocabulary * shape.hidden * 4
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, "disk_full"), (errno.EIO, "unwritable")]
+)
+def test_what_the_disk_says_is_one_of_our_errors(
+    number: int, code: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def failing(*_: object) -> int:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(datafile, "_write_at", failing)
+    with pytest.raises(OutputError) as caught:
+        decoder_tiny.write(tmp_path / "m.onnx")
+    assert caught.value.code == code
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_config_that_nests_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[" * 200_000)
+    with pytest.raises(ModelError) as caught:
+        read_source(tmp_path)
+    assert caught.value.code == "convert_config"
+
+
 @given(st.data())
 def test_rows_are_those_of_the_stacked_matrices(data: st.DataObject) -> None:
     heights = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=4))
@@ -126,6 +173,8 @@ def test_the_4b_config_is_read_as_published() -> None:
         {"rms_norm_eps": []},
         {"partial_rotary_factor": []},
         {"sliding_window": "wide"},
+        {"num_key_value_heads": 3},
+        {"rms_norm_eps": 10**400},
     ],
 )
 def test_odd_configs_are_refused_by_name(change: dict[str, Any]) -> None:

@@ -1,3 +1,4 @@
+import errno
 import json
 import shutil
 from collections import Counter
@@ -192,6 +193,16 @@ def test_mistakes_are_answered_with_what_is_right(tmp_path: Path) -> None:
     blocked.write_text("")
     with pytest.raises(ModelError) as failed:
         write("whisper-tiny", "int8", output=blocked / "under")
+    assert failed.value.code == "dummy_unwritable"
+
+
+def test_a_disk_that_fills_up_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("vozmetro.models.quantize.datafile._write_at", full)
+    with pytest.raises(ModelError, match="No space left") as failed:
+        write("whisper-tiny", "int8", 1, output=tmp_path / "tiny")
     assert failed.value.code == "dummy_unwritable"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx_zoo as zoo
 import pytest
+import whisper_zoo
 
 from vozmetro import packages
 from vozmetro.engines.registry import names as engine_names
@@ -433,6 +434,18 @@ def test_a_tied_tensor_counts_once(tmp_path):
 
 
 # Models made on first use -------------------------------------------------------------------
+
+
+def test_a_disk_that_fills_up_while_a_model_is_made(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vozmetro.models.quantize.datafile._write_at", full)
+    entry, source = catalogue()["whisper-base-onnx"], whisper_zoo.ctranslate2(tmp_path / "source")
+    with pytest.raises(ModelError, match="No space left") as caught:
+        converted._build(entry, source, tmp_path / "cache" / "model")
+    assert caught.value.code == "cache_unwritable"
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_two_that_write_one_model_at_once(tmp_path):

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from vozmetro import packages
-from vozmetro.errors import ModelError
+from vozmetro.errors import ModelError, OutputError
 from vozmetro.models import assemble, fetched, receipt
 from vozmetro.models.catalogue import Entry
 from vozmetro.models.receipt import FetchedFile, Receipt, Source
@@ -83,9 +83,9 @@ def _build(entry: Entry, source: Path, folder: Path) -> None:
             _place(scratch, folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    except OSError as error:
-        detail = error.strerror or error
-        raise ModelError("cache_unwritable", path=folder, detail=detail) from error
+    except (OSError, OutputError) as error:
+        said = error.fields["detail"] if isinstance(error, OutputError) else error.strerror or error
+        raise ModelError("cache_unwritable", path=folder, detail=said) from error
 
 
 def _place(scratch: Path, folder: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from vozmetro import packages, units
-from vozmetro.errors import InputError, ModelError
+from vozmetro.errors import InputError, ModelError, OutputError
 from vozmetro.models import architectures, assemble, converted, safety, tensors
 from vozmetro.models.architectures import Architecture
 from vozmetro.models.convert.builder import Precision, Scheme
@@ -163,8 +163,9 @@ def write(
     job = _Job(architecture, Scheme(precision), layers, seed, folder, record, listen)
     try:
         _write_missing(job, path, components or architecture.graphs)
-    except OSError as error:
-        raise ModelError("dummy_unwritable", path=folder, detail=error.strerror or error) from error
+    except (OSError, OutputError) as error:
+        said = error.fields["detail"] if isinstance(error, OutputError) else error.strerror or error
+        raise ModelError("dummy_unwritable", path=folder, detail=said) from error
     return path
 
 

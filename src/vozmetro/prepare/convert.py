@@ -28,9 +28,9 @@ from vozmetro.models.convert.decoder import DecoderShape, write_decoder
 from vozmetro.models.convert.decoder_shape import FAMILIES
 from vozmetro.models.convert.source import WeightSource
 from vozmetro.models.convert.torch_export import Exported
-from vozmetro.models.quantize.datafile import check_space
+from vozmetro.models.quantize.datafile import check_space, writing
 from vozmetro.prepare import records
-from vozmetro.prepare.failures import as_one_error, writing
+from vozmetro.prepare.failures import as_one_error
 from vozmetro.prepare.parity_decoder import decoder_parity
 from vozmetro.prepare.records import Conversion, Parity
 from vozmetro.speech.corpus import DEFAULT_CORPUS, Utterance, load_corpus
@@ -94,7 +94,7 @@ def read_source(folder: Path) -> Source:
         config = json.loads((folder / "config.json").read_bytes())
     except FileNotFoundError as error:
         raise ModelError("convert_source", path=folder) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError("convert_config", path=folder / "config.json") from error
     if not isinstance(config, dict):
         raise ModelError("convert_config", path=folder / "config.json")

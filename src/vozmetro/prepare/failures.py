@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 from collections.abc import Iterator
-from pathlib import Path
 
-from vozmetro.errors import MeasurementError, OutputError, VozmetroError
+from vozmetro.errors import MeasurementError, VozmetroError
 
 
 @contextlib.contextmanager
@@ -27,17 +25,3 @@ def as_one_error(code: str = "model_failed") -> Iterator[None]:
     except Exception as error:  # onnxruntime's and PyTorch's errors share no narrower base
         line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise MeasurementError(code, detail=line) from error
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns errors of the disk into one that names what was to be written.
-
-    Raises:
-        OutputError: `disk_full` or `unwritable`.
-    """
-    try:
-        yield
-    except OSError as error:
-        code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "unwritable"
-        raise OutputError(code, path=path, detail=error.strerror or error) from error

@@ -7,8 +7,6 @@ never lies in memory whole. Nothing appears under the final names before everyth
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vozmetro.models.convert.source import Rows
+from vozmetro.models.quantize.datafile import DataFile
 from vozmetro.models.quantize.kernels import int4_blocks, int8_rows, usable
+from vozmetro.models.quantize.store import PART
+from vozmetro.models.quantize.versions import MICROSOFT
+
+__all__ = ["MICROSOFT", "GraphBuilder", "Matrix", "Precision", "Scheme"]
 
 Precision = Literal["fp32", "int8", "int4"]
 Matrix = NDArray[np.float32] | Rows
@@ -27,10 +30,6 @@ Matrix = NDArray[np.float32] | Rows
 OPSET, IR_VERSION = 21, 10
 INLINE_BYTES = 1024
 """Tensors up to this size stay in the `.onnx`, where shapes and constants can be read."""
-PART = 1 << 24
-"""Elements of a large matrix that are read and quantized at once (64 MiB of float32)."""
-_ALIGN, _PAGE = 64, 4096
-MICROSOFT = "com.microsoft"
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,9 @@ class GraphBuilder:
         path: The `.onnx` to write; weights go to the same name plus `.data`.
         scheme: How `linear` and `embedding` store weights.
         name: Name of the graph.
+
+    Raises:
+        OutputError: `unwritable` or `disk_full`, here and in every method that stores weights.
     """
 
     def __init__(self, path: Path, scheme: Scheme, name: str) -> None:
@@ -68,13 +70,7 @@ class GraphBuilder:
         self._names: set[str] = set()
         self._quantized_inputs: dict[str, list[str]] = {}
         self._metadata: dict[str, str] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.data.")
-        self._data_path = Path(temporary)
-        self._data = os.fdopen(handle, "wb")
-        # mkstemp is private to the user; models are as readable as any file they write.
-        self._data_path.chmod(0o644)
-        self._offset = 0
+        self._data = DataFile(path)
 
     def __enter__(self) -> Self:
         return self
@@ -85,8 +81,7 @@ class GraphBuilder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._data.close()
-        self._data_path.unlink(missing_ok=True)
+        self._data.__exit__(kind, error, traceback)
 
     # Names, ports and constants ------------------------------------------------------------------
 
@@ -122,51 +117,64 @@ class GraphBuilder:
             array: Any dtype that ONNX has.
             element: `TensorProto.DataType` where numpy's dtype does not say it.
         """
-        from onnx import TensorProto, helper
-
-        tensor = TensorProto(name=self.unique(name), dims=array.shape)
-        tensor.data_type = element or helper.np_dtype_to_tensor_dtype(array.dtype)
+        tensor = self._tensor(name, array.dtype, array.shape)
+        tensor.data_type = element or tensor.data_type
         array = np.ascontiguousarray(array)
         if array.nbytes <= INLINE_BYTES:
             tensor.raw_data = array.tobytes()
         else:
-            self._append([array], array.nbytes, tensor)
-        self._initializers.append(tensor)
+            self._data.append(tensor, array.nbytes, [array])
         return str(tensor.name)
+
+    def _tensor(self, name: str, dtype: Any, shape: Sequence[int]) -> Any:
+        """Adds an initializer that has no values yet."""
+        from onnx import TensorProto, helper
+
+        tensor = TensorProto(name=self.unique(name), dims=shape)
+        tensor.data_type = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        self._initializers.append(tensor)
+        return tensor
 
     def _streamed(
         self, name: str, dtype: Any, shape: tuple[int, ...], parts: Iterable[NDArray[Any]]
     ) -> str:
         """Stores an array that comes in parts along its first axis, as `weight` would whole."""
-        from onnx import TensorProto, helper
-
-        dtype = np.dtype(dtype)
-        size = math.prod(shape) * dtype.itemsize
+        size = math.prod(shape) * np.dtype(dtype).itemsize
         if size <= INLINE_BYTES:
             return self.weight(name, np.concatenate(list(parts)))
-        tensor = TensorProto(name=self.unique(name), dims=shape)
-        tensor.data_type = helper.np_dtype_to_tensor_dtype(dtype)
-        self._append(parts, size, tensor)
-        self._initializers.append(tensor)
+        tensor = self._tensor(name, dtype, shape)
+        self._data.append(tensor, size, parts)
         return str(tensor.name)
 
-    def _append(self, parts: Iterable[NDArray[Any]], size: int, tensor: Any) -> None:
-        """Writes an array of `size` bytes to the data file and refers the tensor to it."""
-        # ONNX Runtime maps pages of the file; small tensors need only be aligned for SIMD loads.
-        align = _PAGE if size >= _PAGE else _ALIGN
-        padding = -self._offset % align
-        self._data.write(bytes(padding))
-        for part in parts:
-            self._data.write(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
-        tensor.data_location = tensor.EXTERNAL
-        place = {
-            "location": f"{self.path.name}.data",
-            "offset": str(self._offset + padding),
-            "length": str(size),
-        }
-        for key, value in place.items():
-            tensor.external_data.add(key=key, value=value)
-        self._offset += padding + size
+    def _turned(
+        self,
+        name: str,
+        dtype: Any,
+        shape: tuple[int, int],
+        parts: Iterable[tuple[int, NDArray[Any]]],
+    ) -> str:
+        """Stores a matrix [outputs, inputs] as [inputs, outputs].
+
+        Args:
+            name: Wished name.
+            dtype: Of the values.
+            shape: Outputs and inputs.
+            parts: Some rows at a time, each with the first one's number.
+        """
+        outputs, inputs = shape
+        item = np.dtype(dtype).itemsize
+        if outputs * inputs * item <= INLINE_BYTES:
+            return self.weight(name, np.concatenate([part for _, part in parts]).T)
+        tensor = self._tensor(name, dtype, (inputs, outputs))
+        offset = self._data.reserve(tensor, outputs * inputs * item)
+        for start, part in parts:
+            strip = np.ascontiguousarray(part.T)
+            if len(part) == outputs:
+                self._data.write(offset, strip)
+                continue
+            for row in range(inputs):
+                self._data.write(offset + (row * outputs + start) * item, strip[row])
+        return str(tensor.name)
 
     # Nodes ---------------------------------------------------------------------------------------
 
@@ -257,10 +265,7 @@ class GraphBuilder:
                 outputs=made,
                 domain=MICROSOFT,
             )[0]
-        turned = np.empty(weights.shape[::-1], np.float32)
-        for start, rows in _parts(weights):
-            turned[:, start : start + len(rows)] = rows.T
-        product = [x, self.weight(f"{name}.weight", turned)]
+        product = [x, self._turned(f"{name}.weight", np.float32, weights.shape, _parts(weights))]
         if not extra:
             return self.node("MatMul", product, name=name, outputs=made)[0]
         summed = self.op("MatMul", *product, name=name)
@@ -285,12 +290,14 @@ class GraphBuilder:
 
     def _int8(self, name: str, weights: Matrix) -> list[str]:
         """Stores a matrix as `MatMulIntegerToFloat` reads it: values [inputs, outputs], scales."""
-        values = np.empty(weights.shape[::-1], np.int8)
         scale = np.empty(weights.shape[0], np.float32)
-        for start, part in _parts(weights):
-            rows, scale[start : start + len(part)] = int8_rows(usable(part, name))
-            values[:, start : start + len(part)] = rows.T
-        stored = self.weight(f"{name}.weight_q8", values)
+
+        def values() -> Iterator[tuple[int, NDArray[np.int8]]]:
+            for start, part in _parts(weights):
+                rows, scale[start : start + len(part)] = int8_rows(usable(part, name))
+                yield start, rows
+
+        stored = self._turned(f"{name}.weight_q8", np.int8, weights.shape, values())
         return [stored, self.weight(f"{name}.weight_scale", scale)]
 
     def _quantized(self, x: str) -> list[str]:
@@ -348,16 +355,7 @@ class GraphBuilder:
             graph, opset_imports=imports, ir_version=IR_VERSION, producer_name="vozmetro"
         )
         helper.set_model_props(model, dict(sorted(self._metadata.items())))
-        self._data.flush()
-        self._data.close()
-        data = self.path.with_name(f"{self.path.name}.data")
-        if self._offset:
-            self._data_path.replace(data)
-        else:
-            data.unlink(missing_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        temporary.write_bytes(model.SerializeToString())
-        temporary.replace(self.path)
+        self._data.publish(model)
         return self.path
 
 

@@ -37,7 +37,7 @@ class DataFile:
         self.path = path
         self.data_path = path.with_name(f"{path.name}.data")
         self._offset = 0
-        with _writing(path):
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.data.")
         self._temporary = Path(name)
@@ -73,21 +73,23 @@ class DataFile:
     def write(self, offset: int, data: bytes | NDArray[np.generic]) -> int:
         """Writes bytes or a contiguous array at an offset and returns how many bytes."""
         view = memoryview(data) if isinstance(data, bytes) else _bytes_of(data)
-        with _writing(self.data_path):
+        with writing(self.data_path):
             done = 0
             while done < len(view):
                 done += _write_at(self._file, view[done:], offset + done)
         return len(view)
 
-    def append(self, tensor: TensorProto, size: int, pieces: Iterable[bytes]) -> None:
+    def append(
+        self, tensor: TensorProto, size: int, pieces: Iterable[bytes | NDArray[np.generic]]
+    ) -> None:
         """Stores `size` bytes that come in pieces as the values of `tensor`."""
         offset = self.reserve(tensor, size)
         for piece in pieces:
             offset += self.write(offset, piece)
 
     def publish(self, model: ModelProto) -> None:
-        """Writes the model and puts both files in place."""
-        with _writing(self.path):
+        """Writes the model and puts the files in place; there may be no weights to put."""
+        with writing(self.path):
             # A tensor may end in bytes that were reserved and never written.
             os.truncate(self._file, self._offset)
             os.fsync(self._file)
@@ -103,7 +105,10 @@ class DataFile:
                 # mkstemp is private to the user; models are as readable as any file they write.
                 for private in (temporary, self._temporary):
                     private.chmod(0o644)
-                self._temporary.replace(self.data_path)
+                if self._offset:
+                    self._temporary.replace(self.data_path)
+                else:
+                    self.data_path.unlink(missing_ok=True)
                 temporary.replace(self.path)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -141,7 +146,12 @@ def _write_at(file: int, data: memoryview, offset: int) -> int:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
+    """Turns errors of the disk into one that names what was to be written.
+
+    Raises:
+        OutputError: `disk_full` or `unwritable`.
+    """
     try:
         yield
     except OSError as error:

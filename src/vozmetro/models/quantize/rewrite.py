@@ -10,11 +10,11 @@ import numpy as np
 from vozmetro.models import weights
 from vozmetro.models.quantize.plan import Plan
 from vozmetro.models.quantize.survey import Path, Site
+from vozmetro.models.quantize.versions import MICROSOFT
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
-MICROSOFT = "com.microsoft"
 _ALIASES = frozenset({"Constant", "Identity", "Transpose"})
 
 Names = Mapping[tuple[Any, ...], tuple[str, str]]
