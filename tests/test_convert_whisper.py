@@ -264,3 +264,17 @@ def test_names_without_the_prefix_of_the_whole_model(tmp_path: Path) -> None:
     source = SafetensorsSource(zoo.hugging_face(tmp_path / "source", bare))
     write_whisper(source, zoo.CONFIG, tmp_path / "out", Scheme())
     assert (tmp_path / "out" / "decoder.onnx").is_file()
+
+
+def test_a_head_of_its_own_is_refused_and_a_second_copy_is_not(tmp_path: Path) -> None:
+    tensors = zoo.weights()
+    for number, factor in enumerate((1, 2)):
+        tensors["proj_out.weight"] = factor * tensors["model.decoder.embed_tokens.weight"]
+        source = SafetensorsSource(zoo.hugging_face(tmp_path / str(number), tensors))
+        if factor == 1:
+            write_whisper(source, zoo.CONFIG, tmp_path / "out", Scheme())
+            continue
+        with pytest.raises(ModelError, match="proj_out") as caught:
+            write_whisper(source, zoo.CONFIG, tmp_path / "none", Scheme())
+        assert caught.value.code == "whisper_unsupported"
+        assert not (tmp_path / "none").exists()

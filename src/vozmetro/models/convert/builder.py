@@ -22,7 +22,7 @@ from vozmetro.models.quantize.kernels import int4_blocks, int8_rows, usable
 from vozmetro.models.quantize.store import PART
 from vozmetro.models.quantize.versions import MICROSOFT
 
-__all__ = ["MICROSOFT", "GraphBuilder", "Matrix", "Precision", "Scheme"]
+__all__ = ["MICROSOFT", "GraphBuilder", "Matrix", "Precision", "Scheme", "parts_of"]
 
 Precision = Literal["fp32", "int8", "int4"]
 Matrix = NDArray[np.float32] | Rows
@@ -265,7 +265,7 @@ class GraphBuilder:
                 outputs=made,
                 domain=MICROSOFT,
             )[0]
-        product = [x, self._turned(f"{name}.weight", np.float32, weights.shape, _parts(weights))]
+        product = [x, self._turned(f"{name}.weight", np.float32, weights.shape, parts_of(weights))]
         if not extra:
             return self.node("MatMul", product, name=name, outputs=made)[0]
         summed = self.op("MatMul", *product, name=name)
@@ -278,7 +278,7 @@ class GraphBuilder:
         scales = np.empty((rows, blocks), np.float32)
 
         def packed() -> Iterator[NDArray[np.uint8]]:
-            for start, part in _parts(weights):
+            for start, part in parts_of(weights):
                 values, scales[start : start + len(part)] = int4_blocks(
                     usable(part, name), self.scheme.block
                 )
@@ -293,7 +293,7 @@ class GraphBuilder:
         scale = np.empty(weights.shape[0], np.float32)
 
         def values() -> Iterator[tuple[int, NDArray[np.int8]]]:
-            for start, part in _parts(weights):
+            for start, part in parts_of(weights):
                 rows, scale[start : start + len(part)] = int8_rows(usable(part, name))
                 yield start, rows
 
@@ -317,13 +317,13 @@ class GraphBuilder:
         from onnx import TensorProto
 
         if self.scheme.precision == "fp32":
-            parts = (part for _, part in _parts(weights))
+            parts = (part for _, part in parts_of(weights))
             table = self._streamed(f"{name}.weight", np.float32, weights.shape, parts)
             return self.op("Gather", table, ids, name=name)
         scale = np.empty((weights.shape[0], 1), np.float32)
 
         def values() -> Iterator[NDArray[np.int8]]:
-            for start, part in _parts(weights):
+            for start, part in parts_of(weights):
                 rows, scale[start : start + len(part), 0] = int8_rows(
                     usable(part, name), paired=False
                 )
@@ -359,7 +359,7 @@ class GraphBuilder:
         return self.path
 
 
-def _parts(weights: Matrix) -> Iterator[tuple[int, NDArray[np.float32]]]:
+def parts_of(weights: Matrix) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Yields the number of the first row and the rows, a part at a time.
 
     Quantization works row by row, so that the parts' size does not change what is written.

@@ -32,13 +32,20 @@ from typing import Any
 import numpy as np
 
 from vozmetro.errors import ModelError
-from vozmetro.models.convert.builder import MICROSOFT, GraphBuilder, Precision, Scheme
+from vozmetro.models.convert.builder import (
+    MICROSOFT,
+    GraphBuilder,
+    Precision,
+    Scheme,
+    parts_of,
+)
 from vozmetro.models.convert.source import Rows, Weights, WeightSource
 from vozmetro.models.convert.whisper_shape import WhisperShape
 
 __all__ = ["DECODER", "ENCODER", "WhisperShape", "write_whisper"]
 
 ENCODER, DECODER = "encoder.onnx", "decoder.onnx"
+_HEAD = "proj_out.weight"
 _EPSILON = 1e-5
 _EXACT_LAYERS = 1
 """First layers of the encoder that are never quantized."""
@@ -75,6 +82,7 @@ def write_whisper(
     config = {**config, **getattr(source, "config", {})}
     shape = WhisperShape.from_config(config)
     named = _Named(source)
+    _check_head(source, named.rows("decoder.embed_tokens.weight", shape.vocabulary, shape.width))
     heard = Scheme("int8") if scheme.precision == "int4" else scheme
     with GraphBuilder(folder / ENCODER, heard, "whisper-encoder") as graph:
         _Encoder(graph, named, shape).write()
@@ -89,6 +97,17 @@ def write_whisper(
     temporary.write_text(json.dumps(config, indent=1), encoding="utf-8")
     temporary.replace(folder / "config.json")
     return encoder, decoder
+
+
+def _check_head(source: WeightSource, table: Rows) -> None:
+    """Refuses a head of its own: the graph's is the table of tokens. Some files hold it twice."""
+    if _HEAD not in source.names():
+        return
+    if source.shape(_HEAD) == table.shape:
+        both = zip(parts_of(Rows(source, _HEAD)), parts_of(table), strict=True)
+        if all(np.array_equal(head, rows) for (_, head), (_, rows) in both):
+            return
+    raise ModelError("whisper_unsupported", what=f"{_HEAD}, decoder.embed_tokens.weight")
 
 
 def _marks(task: str, scheme: Scheme) -> dict[str, str]:
