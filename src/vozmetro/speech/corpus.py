@@ -30,6 +30,8 @@ class Utterance:
         language: ISO 639 code, empty where unknown.
         seconds: Length.
         synthetic: Spoken by a machine: good for trying things out, no evidence of real speech.
+        speaker: Who speaks, as the corpus names them; empty where unknown.
+        corpus: Name of the corpus that it belongs to; empty for a folder.
     """
 
     id: str
@@ -38,6 +40,8 @@ class Utterance:
     language: str
     seconds: float
     synthetic: bool = False
+    speaker: str = ""
+    corpus: str = ""
 
 
 def load_corpus(

@@ -1,0 +1,1 @@
+"""Intervals by drawing again with repeats, for whoever counts errors over utterances."""
