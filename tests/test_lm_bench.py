@@ -24,7 +24,7 @@ from vozmetro.judge.language import language_summary
 from vozmetro.judge.statistics import summarize_run
 from vozmetro.measure import live, storage
 from vozmetro.measure.callers import LanguageModelCaller
-from vozmetro.measure.records import Run
+from vozmetro.measure.records import SCHEMA_VERSION, Run
 from vozmetro.measure.schedule import Progress
 from vozmetro.measure.subject import resolve_subject
 from vozmetro.measure.workload import from_prompts
@@ -88,7 +88,7 @@ def test_a_language_model_is_known_by_its_ports_and_by_its_mark(tmp_path: Path) 
 def test_a_run_holds_prompts_tokens_and_cache(tmp_path: Path) -> None:
     run = api.bench(str(tiny(tmp_path / "m.onnx")), QUICK, out=tmp_path / "out")
     assert run == storage.load(tmp_path / "out")
-    assert run.schema_version == 2
+    assert run.schema_version == SCHEMA_VERSION
     assert (run.subject.kind, run.subject.clock) == ("lm", "time-to-first-token")
     assert (run.subject.device, run.subject.options["provider"]) == ("cpu", "cpu")
     assert [(item.tokens, item.new_tokens) for item in run.items] == [(4, 3), (8, 3)]
@@ -381,7 +381,8 @@ def test_the_command_prints_and_reports(tmp_path: Path) -> None:
     report = (tmp_path / "out" / "report.md").read_text()
     for said in ("Prompts, tokens y caché", "128 B por token", "la entrada y la salida de voz"):
         assert said in report
-    assert json.loads((tmp_path / "out" / "run.json").read_text())["schema_version"] == 2
+    saved = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert saved["schema_version"] == SCHEMA_VERSION
 
 
 @pytest.mark.parametrize("given", ["16,x", "1.5", ",", "16,,32"])

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from run_factory import make_run
 
 from vozmetro.errors import InputError, ModelError
-from vozmetro.quality.wer import corpus_wer, run_word_errors, word_errors
+from vozmetro.quality.wer import (
+    Transcribed,
+    corpus_wer,
+    run_word_errors,
+    score,
+    word_errors,
+)
 from vozmetro.speech.normalize import normalize
 
 sentences = st.lists(st.sampled_from(["uno", "dos", "tres", "está"]), min_size=1, max_size=8).map(
@@ -77,3 +83,55 @@ def test_dummy_weights_have_no_word_errors() -> None:
     assert error.value.code == "dummy_quality"
     deaf = heard.model_copy(update={"subject": heard.subject.model_copy(update={"kind": "graph"})})
     assert run_word_errors(deaf) is None
+
+
+def test_kinds_of_errors_and_characters_by_hand() -> None:
+    found = score(
+        [
+            Transcribed("Pon la música.", "por música", "es", "ana"),
+            Transcribed("Son 10.", "son diez ya", "es"),
+        ]
+    )
+    assert found.substitutions.tolist() == [1, 0]
+    assert found.deletions.tolist() == [1, 0]
+    assert found.insertions.tolist() == [0, 1]
+    assert found.words.tolist() == [3, 2]
+    assert found.rate == 3 / 5
+    # n for r, and "la " left out; " ya" added to "son diez".
+    assert found.char_errors.tolist() == [4, 3]
+    assert found.chars.tolist() == [13, 8]
+    assert found.cer == 7 / 21
+    assert found.speakers == ("ana", "")
+
+
+def test_accents_count_only_where_asked() -> None:
+    said = [Transcribed("el numero está", "el número esta", "es")]
+    assert score(said).rate == 2 / 3
+    assert score(said, accents=False).rate == 0
+
+
+def test_empty_references_and_hypotheses() -> None:
+    found = score([Transcribed("...", "ruido y más"), Transcribed("sí", "")])
+    assert found.insertions.tolist() == [3, 0]
+    assert found.deletions.tolist() == [0, 1]
+    assert found.char_errors.tolist() == [len("ruido y más"), 2]
+    assert found.rate == 4
+    for nothing in ([], [Transcribed("...", "hola")]):
+        with pytest.raises(InputError) as error:
+            score(nothing)
+        assert error.value.code == "no_reference_words"
+
+
+@given(st.lists(st.tuples(sentences, st.one_of(st.just(""), sentences)), min_size=1, max_size=5))
+def test_rates_agree_with_jiwer_and_kaldialign(pairs: list[tuple[str, str]]) -> None:
+    import jiwer
+    import kaldialign
+
+    found = score([Transcribed(said, heard) for said, heard in pairs])
+    said, heard = [one for one, _ in pairs], [one for _, one in pairs]
+    assert found.rate == pytest.approx(jiwer.wer(said, heard))
+    assert found.cer == pytest.approx(jiwer.cer(said, heard))
+    theirs = [kaldialign.edit_distance(a.split(), b.split())["total"] for a, b in pairs]
+    assert found.errors.tolist() == theirs
+    theirs = [kaldialign.edit_distance(list(a), list(b))["total"] for a, b in pairs]
+    assert found.char_errors.tolist() == theirs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 
 NS_PER_MS = 1_000_000
@@ -65,3 +66,9 @@ def plain(text: object) -> str:
         for char in str(text)
     )
     return " ".join("".join(shown).split())
+
+
+def file_name(text: str) -> str:
+    """Returns the last part of a name or path as a plain file name; empty for none."""
+    last = re.split(r"[/\\]", text)[-1]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.")[:40]

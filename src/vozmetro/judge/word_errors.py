@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-from scipy.special import betaincinv
-
 from vozmetro.judge.evidence import Evidence, base_of, difference, why_unsound
-from vozmetro.judge.stationarity import Floats
 from vozmetro.measure.records import ComparisonRecord, Run
+from vozmetro.resampling import rate, rate_difference
 
-RESAMPLES = 2000
 Counts = Sequence[tuple[int, int]]
 """For each utterance of recorded speech: its word errors and the words of its reference."""
 
@@ -20,10 +16,7 @@ Counts = Sequence[tuple[int, int]]
 def from_errors(run: Run, counts: Counts, file: str = "") -> list[Evidence]:
     """Returns a run's WER in percent as evidence; none where no recorded speech has words.
 
-    The interval is the wider, at each end, of two: utterances drawn again with repeats (M. Bisani
-    and H. Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation",
-    ICASSP 2004), since errors come in the same utterances; and Clopper and Pearson's exact one for
-    as many words, since utterances without any error would leave the first one empty.
+    The interval is that of `resampling.rate`.
 
     Args:
         run: What was measured.
@@ -34,14 +27,17 @@ def from_errors(run: Run, counts: Counts, file: str = "") -> list[Evidence]:
     words = sum(said for _, said in counts)
     if not words:
         return []
-    table = np.array(counts, float)
-    drawn = _resampled(table)
-    rates = 100 * drawn[:, 0] / drawn[:, 1]
-    low, high = np.quantile(rates, (0.025, 0.975))
-    least, most = _exact_ends(min(int(table[:, 0].sum()), words), words)
-    rate = 100 * float(table[:, 0].sum()) / words
-    found = replace(base, metric="wer", value=rate, n=len(counts))
-    return [replace(found, low=min(float(low), least), high=max(float(high), most))]
+    found = rate([wrong for wrong, _ in counts], [said for _, said in counts])
+    return [
+        replace(
+            base,
+            metric="wer",
+            value=100 * found.value,
+            low=100 * found.low,
+            high=100 * found.high,
+            n=len(counts),
+        )
+    ]
 
 
 def from_error_pairs(
@@ -62,22 +58,17 @@ def from_error_pairs(
         return []
     what, swapped = pair
     before, after = (b, a) if swapped else (a, b)
-    table = np.array(
-        [(two - one, said) for (one, said), (two, _) in zip(before, after, strict=True)]
+    change = rate_difference(
+        [wrong for wrong, _ in before], [wrong for wrong, _ in after], [said for _, said in a]
     )
-    drawn = _resampled(table.astype(float))
-    low, high = np.quantile(100 * drawn[:, 0] / drawn[:, 1], (0.025, 0.975))
-    # Where no utterance changed, as many more words might still have shown a change.
-    _, unseen = _exact_ends(0, words)
-    change = 100 * float(table[:, 0].sum()) / words
     dummy = record.b.subject.weights == "dummy" or base.about.dummy
     return [
         replace(
             base,
             metric="wer_increase",
-            value=change,
-            low=min(float(low), change - unseen),
-            high=max(float(high), change + unseen),
+            value=100 * change.value,
+            low=100 * change.low,
+            high=100 * change.high,
             about=replace(base.about, dummy=dummy),
             source="comparison",
             id=record.id,
@@ -91,19 +82,3 @@ def from_error_pairs(
 def _quality_base(run: Run, file: str) -> Evidence:
     """The run's other evidence, for where it comes from; only recorded speech was counted."""
     return replace(base_of(run, file), synthetic=False, machine="")
-
-
-def _resampled(table: Floats) -> Floats:
-    """Sums of the columns of `table` [N, 2] over N rows drawn with repeats: [RESAMPLES, 2]."""
-    # A fixed seed: the same records must give the same verdict.
-    random = np.random.default_rng(2004)
-    times = random.multinomial(len(table), np.full(len(table), 1 / len(table)), RESAMPLES)
-    drawn: Floats = times @ table
-    return drawn[drawn[:, 1] > 0]
-
-
-def _exact_ends(errors: int, words: int, alpha: float = 0.05) -> tuple[float, float]:
-    """Clopper and Pearson's interval of a rate, in percent (Biometrika 26, 1934)."""
-    low = 0.0 if not errors else float(betaincinv(errors, words - errors + 1, alpha / 2))
-    high = 1.0 if errors == words else float(betaincinv(errors + 1, words - errors, 1 - alpha / 2))
-    return 100 * low, 100 * high

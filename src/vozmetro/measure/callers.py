@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, Protocol
 
@@ -202,6 +203,14 @@ class SynthesizerCaller:
     def silenced(self, ready: Any) -> Any:
         """See `Caller.silenced`: the text's first letter."""
         return ready[0]
+
+    def write(self, output: Any, path: Path) -> float:
+        """Writes an output as a 16-bit WAV; returns its length in seconds."""
+        import soundfile
+
+        samples = np.concatenate(output)
+        soundfile.write(path, samples, self._engine.sample_rate, subtype="PCM_16")
+        return len(samples) / self._engine.sample_rate
 
 
 class CascadeCaller:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION: Literal[2] = 2
+SCHEMA_VERSION: Literal[3] = 3
 
 Kind = Literal["graph", "stt", "tts", "cascade", "lm"]
 Clock = Literal["per-inference", "post-endpoint", "time-to-first-token"]
@@ -179,6 +179,7 @@ class Item(Record):
         tokens: Length of the prompt; 0 for what is no prompt.
         new_tokens: Tokens given after it, the first one included.
         cache_bytes: Keys and values held in the end, of `tokens + new_tokens - 1` tokens.
+        speaker: Who speaks in the recording; empty where unknown.
     """
 
     id: str
@@ -192,6 +193,7 @@ class Item(Record):
     tokens: int = 0
     new_tokens: int = 0
     cache_bytes: int = 0
+    speaker: str = ""
 
 
 class Session(Record):
@@ -333,7 +335,7 @@ class Failure(Record):
 class Run(Record):
     """One subject, measured. See the module's docstring."""
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     type: Literal["run"] = "run"
     id: str
     created: str
@@ -364,7 +366,7 @@ class ComparisonRecord(Record):
         b: Run of the second.
     """
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     type: Literal["comparison"] = "comparison"
     id: str
     created: str

@@ -26,14 +26,24 @@ class Progress:
     """How far a measurement is.
 
     Attributes:
-        phase: `verifying`, `building`, `loading`, `measuring` or `resting`.
+        phase: `fetching` (a corpus), `verifying`, `building`, `loading`, `measuring`,
+            `resting`, `preparing` (sound for a quality study) or `scoring`.
         subject: Name of the subject it is about.
         rounds: Rounds done.
         expected: Rounds asked for at least.
         eta_s: Seconds until that many rounds, None if unknown.
     """
 
-    phase: Literal["verifying", "building", "loading", "measuring", "resting"]
+    phase: Literal[
+        "fetching",
+        "verifying",
+        "building",
+        "loading",
+        "measuring",
+        "resting",
+        "preparing",
+        "scoring",
+    ]
     subject: str
     rounds: int = 0
     expected: int = 0

@@ -13,15 +13,17 @@ from pydantic import ValidationError
 
 from vozmetro.errors import InputError, OutputError
 from vozmetro.measure.depth_records import AnyRecord, DepthStudy
+from vozmetro.measure.quality_records import QualityStudy
 from vozmetro.measure.records import SCHEMA_VERSION, ComparisonRecord, Run
 from vozmetro.measure.roofline_records import Roofline
 
 RUN_FILE, COMPARISON_FILE, DEPTHS_FILE = "run.json", "comparison.json", "depths.json"
+QUALITY_FILE = "quality.json"
 """Names of saved records in their folder."""
 RECORD_FILES = (COMPARISON_FILE, DEPTHS_FILE, RUN_FILE)
 
 
-def save(record: AnyRecord, path: Path) -> None:
+def save(record: AnyRecord | QualityStudy, path: Path) -> None:
     """Writes the record as JSON, atomically: a crash leaves the old file or the new one.
 
     Raises:
@@ -77,16 +79,32 @@ def load(path: Path | str) -> AnyRecord:
         InputError: `run_missing`, `run_unreadable` or `run_newer`.
     """
     record = load_any(path)
-    if isinstance(record, Roofline):
-        raise InputError("run_unreadable", path=path, detail="type: roofline")
+    if isinstance(record, Roofline | QualityStudy):
+        raise InputError("run_unreadable", path=path, detail=f"type: {record.type}")
     return record
 
 
-def load_any(path: Path | str) -> AnyRecord | Roofline:
-    """Reads a saved record as `load` does, or a roofline's, which holds no measurement.
+def load_quality(path: Path | str) -> QualityStudy:
+    """Reads a saved quality study.
 
     Args:
-        path: As for `load`, or `roofline.json`.
+        path: `quality.json` or the folder that holds it.
+
+    Raises:
+        InputError: As for `load`.
+    """
+    path = Path(path)
+    record = load_any(path / QUALITY_FILE if path.is_dir() else path)
+    if not isinstance(record, QualityStudy):
+        raise InputError("run_unreadable", path=path, detail=f"type: {record.type}")
+    return record
+
+
+def load_any(path: Path | str) -> AnyRecord | Roofline | QualityStudy:
+    """Reads a saved record of any type.
+
+    Args:
+        path: As for `load`, or `roofline.json` or `quality.json`.
 
     Raises:
         InputError: As for `load`.
@@ -94,7 +112,8 @@ def load_any(path: Path | str) -> AnyRecord | Roofline:
     path = Path(path)
     if path.is_dir():
         names = [path / name for name in RECORD_FILES]
-        path = next((name for name in names if name.is_file()), names[-1])
+        names.append(path / QUALITY_FILE)
+        path = next((name for name in names if name.is_file()), path / RUN_FILE)
     try:
         raw = json.loads(path.read_bytes())
         version = raw["schema_version"]
@@ -106,7 +125,8 @@ def load_any(path: Path | str) -> AnyRecord | Roofline:
         raise InputError("run_newer", path=path, version=version, known=SCHEMA_VERSION)
     if version < 1:
         raise InputError("run_unreadable", path=path, detail=f"schema_version {version}")
-    kinds: dict[str, type[AnyRecord | Roofline]] = {
+    kinds: dict[str, type[AnyRecord | Roofline | QualityStudy]] = {
+        "quality": QualityStudy,
         "comparison": ComparisonRecord,
         "depths": DepthStudy,
         "roofline": Roofline,
@@ -122,7 +142,7 @@ def load_any(path: Path | str) -> AnyRecord | Roofline:
 def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
     """Returns a record of an earlier schema in the present one.
 
-    1 -> 2: fields were added, and their defaults say what was true before them.
+    1 -> 2 -> 3: fields were added, and their defaults say what was true before them.
     """
     changed = {**raw, "schema_version": SCHEMA_VERSION}
     for side in ("a", "b"):

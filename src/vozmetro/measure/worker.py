@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from vozmetro.engines.base import Engine, LoadRequest
 from vozmetro.errors import MeasurementError, MissingExtraError, VozmetroError
-from vozmetro.measure.callers import Caller, Outcome, make
+from vozmetro.measure.callers import Caller, Outcome, SynthesizerCaller, make
 from vozmetro.measure.memory import snapshot
 from vozmetro.measure.meter import Meter
 from vozmetro.measure.workload import WorkItem
@@ -52,6 +52,7 @@ class Worker:
             "block": self._block,
             "idle": self._idle,
             "silence": self._silence,
+            "speak": self._speak,
             "memory": lambda _: self._meter.memory(),
         }
         return operations[request["op"]](request)
@@ -184,6 +185,17 @@ class Worker:
             # A model that refuses such input has looked at it.
             return {"same": False}
         return {"same": spoken.digest == subject.look(outcome.output).digest}
+
+    def _speak(self, request: Message) -> Message:
+        """Times one item of a voice, and writes what it said to `path`."""
+        voice = self._subject
+        if not isinstance(voice, SynthesizerCaller):
+            raise RuntimeError("the subject is no voice")
+        with no_collection():
+            sample, output = self._timed(request["item"])
+        if not voice.sane(output):
+            raise MeasurementError("silent_voice", text=self._ready[request["item"]])
+        return {**sample, "seconds": voice.write(output, Path(request["path"]))}
 
 
 def timed(index: int, call: Callable[[int], Outcome]) -> tuple[Message, Any]:

@@ -40,6 +40,7 @@ class WorkItem:
         synthetic: No human speaks: audio made here, or recordings of a machine's voice.
         tokens: Length of a prompt; 0 for what is no prompt.
         new_tokens: Tokens to give for it, the first one included.
+        speaker: Who speaks in the recording; empty where unknown.
     """
 
     id: str
@@ -51,6 +52,7 @@ class WorkItem:
     synthetic: bool
     tokens: int = 0
     new_tokens: int = 0
+    speaker: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Returns the message for the worker."""
@@ -75,6 +77,7 @@ class WorkItem:
             path=self.paths[0] if len(self.paths) == 1 else "",
             tokens=self.tokens,
             new_tokens=self.new_tokens,
+            speaker=self.speaker,
         )
 
     def audio(self) -> Waveform:
@@ -106,6 +109,7 @@ def from_corpus(utterances: Sequence[Utterance], seed: int) -> list[WorkItem]:
             paths=(str(one.path),),
             seed=seed + index,
             synthetic=one.synthetic,
+            speaker=one.speaker,
         )
         for index, one in enumerate(utterances)
     ]
