@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vozmetro.errors import InputError, ModelError
-from vozmetro.speech import manifest, packaged
+from vozmetro.speech import known, manifest
 from vozmetro.speech.corpus import DEFAULT_CORPUS, load_corpus
 
 
@@ -62,9 +62,9 @@ def test_languages_are_kept_and_limits_taken_in_turn():
 
 
 def test_a_damaged_package_is_refused(monkeypatch):
-    table = json.loads(json.dumps(packaged._table()))
+    table = json.loads(json.dumps(known.table()))
     table["audioeval"]["utterances"][0]["audio_sha256"] = "0" * 64
-    monkeypatch.setattr(packaged, "_table", lambda: table)
+    monkeypatch.setattr(known, "table", lambda: table)
     with pytest.raises(ModelError, match="pytest-audioeval") as caught:
         load_corpus("audioeval")
     assert caught.value.code == "package_file_damaged"

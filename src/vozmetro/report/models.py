@@ -47,7 +47,7 @@ def reason_text(reason: Remark | None, lang: str) -> str:
 
 def print_list(console: Console, listed: Sequence[Listed], lang: str) -> None:
     """Prints the catalogue with where each model comes from."""
-    table = _table(
+    table = table_of(
         (t("models.col_name", lang), "fixed"),
         (t("models.col_from", lang), "left"),
         (t("models.col_size", lang), "right"),
@@ -63,7 +63,7 @@ def print_list(console: Console, listed: Sequence[Listed], lang: str) -> None:
         state = Text(t(f"models.state_{one.state}", lang), style=_STATES[one.state])
         table.add_row(Text(entry.name, style="bold"), Text(whence), Text(size), state)
     console.print(Text(t("models.title", lang), style="bold"))
-    console.print(_inset(table))
+    console.print(inset(table))
     console.print(Text(t("models.list_more", lang)))
 
 
@@ -100,7 +100,7 @@ def print_verification(console: Console, found: Verification, lang: str) -> None
     for part in parts:
         if len(parts) > 1 and part:
             console.print(Text(f"  {units.plain(part)}", style="bold"))
-        table = _table(
+        table = table_of(
             (t("models.col_check", lang), "fixed"),
             (t("models.col_status", lang), "fixed"),
             (t("models.col_reason", lang), "left"),
@@ -113,7 +113,7 @@ def print_verification(console: Console, found: Verification, lang: str) -> None
                 Text(t(f"models.status_{check.status}", lang), style=_STYLES[check.status]),
                 Text(reason_text(check.reason, lang)),
             )
-        console.print(_inset(table))
+        console.print(inset(table))
     code = "models.verify_ok" if found.ok else "models.verify_bad"
     style = "green" if found.ok else "bold red"
     console.print(Text(t(code, lang, name=units.plain(found.name)), style=style))
@@ -123,25 +123,25 @@ def print_overview(console: Console, found: Overview, lang: str) -> None:
     """Prints what a model is."""
     console.print(Text(units.plain(found.name), style="bold"))
     for remark in found.remarks:
-        console.print(_inset(Text(f"⚠️  {reason_text(remark, lang)}", style="yellow")))
-    console.print(_inset(_pairs(_modality_rows(found, lang))))
+        console.print(inset(Text(f"⚠️  {reason_text(remark, lang)}", style="yellow")))
+    console.print(inset(pairs(_modality_rows(found, lang))))
     if found.weights is not None:
-        console.print(_inset(_pairs(_weight_rows(found.weights, lang))))
-        console.print(_inset(Text(t("models.to_convert", lang))))
+        console.print(inset(pairs(_weight_rows(found.weights, lang))))
+        console.print(inset(Text(t("models.to_convert", lang))))
     for part in found.parts:
         if len(found.parts) > 1:
             console.print(Text(f"\n  {units.plain(part.name)}", style="bold"))
-        console.print(_inset(_pairs(_part_rows(part, lang))))
+        console.print(inset(pairs(_part_rows(part, lang))))
         for heading, ports in (
             ("inspect_inputs", part.inspection.inputs),
             ("inspect_outputs", part.inspection.outputs),
         ):
             if ports:
-                console.print(_inset(Text(f"\n{t(f'models.{heading}', lang)}", style="bold")))
-                console.print(_inset(_ports(ports, lang)))
+                console.print(inset(Text(f"\n{t(f'models.{heading}', lang)}", style="bold")))
+                console.print(inset(_ports(ports, lang)))
                 if len(ports) > _MOST_PORTS:
                     more = t("models.ports_more", lang, n=len(ports) - _MOST_PORTS)
-                    console.print(_inset(Text(more, style="dim")))
+                    console.print(inset(Text(more, style="dim")))
 
 
 def _modality_rows(found: Overview, lang: str) -> Iterable[tuple[str, str]]:
@@ -213,7 +213,7 @@ def _sizes(dims: Mapping[str, int]) -> str:
 
 
 def _ports(ports: Sequence[Port], lang: str) -> Table:
-    table = _table(
+    table = table_of(
         (t("models.col_port", lang), "left"),
         (t("models.col_dtype", lang), "fixed"),
         (t("models.col_shape", lang), "left"),
@@ -224,8 +224,8 @@ def _ports(ports: Sequence[Port], lang: str) -> Table:
     return table
 
 
-def _table(*columns: tuple[str, str]) -> Table:
-    """A table of (heading, kind): `left` folds, `fixed` and `right` are never cut."""
+def table_of(*columns: tuple[str, str]) -> Table:
+    """Returns a table of (heading, kind): `left` folds, `fixed` and `right` are never cut."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for heading, kind in columns:
         table.add_column(
@@ -237,7 +237,8 @@ def _table(*columns: tuple[str, str]) -> Table:
     return table
 
 
-def _pairs(rows: Iterable[tuple[str, str]]) -> Table:
+def pairs(rows: Iterable[tuple[str, str]]) -> Table:
+    """Returns labels and values side by side."""
     grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
     grid.add_column(no_wrap=True, style="dim")
     grid.add_column(overflow="fold")
@@ -246,5 +247,6 @@ def _pairs(rows: Iterable[tuple[str, str]]) -> Table:
     return grid
 
 
-def _inset(part: Table | Text) -> Padding:
+def inset(part: Table | Text) -> Padding:
+    """Returns a part moved in by two columns."""
     return Padding(part, (0, 0, 0, 2), expand=False)

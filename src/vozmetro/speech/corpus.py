@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from itertools import zip_longest
 from pathlib import Path
 
 from vozmetro import packages
 from vozmetro.errors import InputError
-from vozmetro.speech import manifest, packaged
+from vozmetro.speech import fetched, known, layouts, manifest, packaged
+from vozmetro.speech.manifest import MANIFEST_NAME
 
 DEFAULT_CORPUS = "audioeval"
 """The packaged corpus that is used where none is named."""
 SOUND_SUFFIXES = frozenset({".wav", ".flac"})
-MANIFEST_NAME = "manifest.jsonl"
 _LANGUAGE_FOLDER = re.compile(r"([a-z]{2})(?:[-_][A-Za-z]{2})?")
 
 
@@ -45,27 +46,35 @@ class Utterance:
 
 
 def load_corpus(
-    spec: str, languages: Sequence[str] = (), limit: int | None = None
+    spec: str,
+    languages: Sequence[str] = (),
+    limit: int | None = None,
+    *,
+    listen: Callable[[str], None] = lambda _: None,
 ) -> list[Utterance]:
-    """Returns the utterances of a corpus: Spanish first, then by language and id.
+    """Returns the utterances of one or several corpora: Spanish first, then by language and id.
 
     Args:
         spec: A folder of WAV or FLAC files, each with a `.txt` of the same name (the language is
             the nearest folder named like `es` or `en-US`); a folder that holds `manifest.jsonl`; a
-            manifest (one JSON object a line with `audio`, `text` and optionally `language`; paths
-            are relative to it); or the name of a packaged corpus.
+            manifest (one JSON object a line with `audio`, `text` and optionally `language` and
+            `speaker`; paths are relative to it); `dir:` and any of these; a name of the catalogue
+            (fetched where it is not here: naming it is asking for it); or one of the layouts of
+            `layouts.SCHEMES`. Several are joined by commas; then each id begins with its corpus.
         languages: Codes to keep; empty for all.
-        limit: Most utterances to return, taken from the languages in turn.
+        limit: Most utterances to return, taken from the languages in turn, and in a language in an
+            order that has nothing to do with what is said: a fair sample, and part of any larger.
+        listen: Told what is being downloaded.
 
     Raises:
         InputError: The corpus, a transcript or a recording is missing or unusable; the code says
             which.
         MissingExtraError: The packaged corpus is not installed.
-        ModelError: The packaged corpus is another version or damaged.
+        ModelError: The corpus is another version or damaged.
     """
     if limit is not None and limit < 1:
         raise InputError("limit_invalid", value=limit)
-    sources = _sources(spec)
+    sources = _all_sources(spec, listen)
     if not sources:
         raise InputError("corpus_empty", path=spec)
     kept = [source for source in sources if not languages or source.language in languages]
@@ -79,20 +88,112 @@ def load_corpus(
     if limit is not None:
         kept = _in_turn(kept, limit)
     return [
-        Utterance(s.id, s.audio, s.text, s.language, _seconds(s.audio), s.synthetic) for s in kept
+        Utterance(
+            s.id, s.audio, s.text, s.language, _seconds(s.audio), s.synthetic, s.speaker, s.corpus
+        )
+        for s in kept
     ]
 
 
-def _sources(spec: str) -> list[manifest.Source]:
-    if spec in packaged.names():
-        return packaged.sources(spec)
+@dataclass(frozen=True)
+class CorpusInfo:
+    """Where speech came from, and how much of it was taken.
+
+    Attributes:
+        name: Of the corpus, or the words that named it.
+        licence: SPDX-like name, empty where unknown.
+        voice: `human` or `synthetic`, empty where unknown.
+        source: Packages with their versions, or a hub's data set; empty for a folder.
+        sha256: Over the digests of all its files, empty where they were not hashed.
+        utterances: Taken from it.
+        seconds: Of those.
+    """
+
+    name: str
+    licence: str
+    voice: str
+    source: str
+    sha256: str
+    utterances: int
+    seconds: float
+
+
+def corpora_info(spec: str, utterances: Sequence[Utterance]) -> list[CorpusInfo]:
+    """Returns where utterances came from, in their order.
+
+    Args:
+        spec: As `load_corpus` took it: folders carry no name of their own.
+        utterances: What was taken.
+
+    Raises:
+        ModelError: `corpus_receipt` for a record that cannot be read.
+    """
+    nameless = [part for part in parts(spec) if part not in known.names()]
+    found = []
+    for name in dict.fromkeys(one.corpus for one in utterances):
+        mine = [one for one in utterances if one.corpus == name]
+        facts = known.table().get(name, {})
+        scheme, _, rest = name.partition(":")
+        kept = layouts.hub_folder(rest) if scheme == "hub" else name
+        record = fetched.receipt_of(kept) if facts or scheme == "hub" else None
+        source = facts.get("source", "")
+        if record is not None:
+            came = [f"{one.package} {one.version}" for one in record.packages]
+            source = ", ".join(came) or record.source
+        found.append(
+            CorpusInfo(
+                name=name or ", ".join(nameless),
+                licence=facts.get("licence", ""),
+                voice=facts.get("voice", "synthetic" if all(u.synthetic for u in mine) else ""),
+                source=source,
+                sha256=record.sha256 if record else "",
+                utterances=len(mine),
+                seconds=round(sum(one.seconds for one in mine), 3),
+            )
+        )
+    return found
+
+
+def parts(spec: str) -> list[str]:
+    """Returns the corpora that a spec names; a comma in an existing path parts nothing."""
     path = Path(spec).expanduser()
+    if packages.is_dir(path) or packages.is_file(path):
+        return [spec]
+    return [part.strip() for part in spec.split(",") if part.strip()] or [spec]
+
+
+def _all_sources(spec: str, listen: Callable[[str], None]) -> list[manifest.Source]:
+    each = parts(spec)
+    if len(each) == 1:
+        return _sources(each[0], listen)
+    return [
+        replace(source, id=f"{source.corpus or Path(part).name}/{source.id}")
+        for part in dict.fromkeys(each)
+        for source in _sources(part, listen)
+    ]
+
+
+def _sources(spec: str, listen: Callable[[str], None]) -> list[manifest.Source]:
+    if spec in known.names():
+        return [replace(source, corpus=spec) for source in _known(spec, listen)]
+    scheme, colon, rest = spec.partition(":")
+    if colon and scheme in layouts.SCHEMES:
+        return layouts.SCHEMES[scheme](rest, listen)
+    path = Path(rest if scheme == "dir" else spec).expanduser()
     if packages.is_dir(path):
         listed = path / MANIFEST_NAME
         return manifest.read(listed) if listed.is_file() else list(_folder(path))
     if not packages.is_file(path):
-        raise InputError("corpus_missing", path=spec, names=", ".join(packaged.names()))
+        raise InputError("corpus_missing", path=spec, names=", ".join(known.names()))
     return manifest.read(path)
+
+
+def _known(name: str, listen: Callable[[str], None]) -> list[manifest.Source]:
+    if not known.is_fetched(name):
+        return packaged.sources(name)
+    if fetched.receipt_of(name) is None:
+        fetched.fetch(known.table()[name], listen=listen)
+    return fetched.sources(name)
 
 
 def _folder(root: Path) -> Iterable[manifest.Source]:
@@ -142,9 +243,11 @@ def _order(source: manifest.Source) -> tuple[bool, str, str]:
 def _in_turn(sources: Sequence[manifest.Source], limit: int) -> list[manifest.Source]:
     """Returns `limit` sources, one of each language in turn, so that none is left out for order."""
     groups: dict[str, list[manifest.Source]] = {}
-    for source in sources:
+    for source in sorted(sources, key=lambda one: sha256(one.id.encode()).digest()):
         groups.setdefault(source.language, []).append(source)
-    turns = [source for turn in zip_longest(*groups.values()) for source in turn if source]
+    # Spanish first here too, where the limit cuts a turn short.
+    each = [groups[language] for language in sorted(groups, key=lambda one: (one != "es", one))]
+    turns = [source for turn in zip_longest(*each) for source in turn if source]
     return sorted(turns[:limit], key=_order)
 
 

@@ -1,4 +1,4 @@
-"""Manifests: one JSON object a line, with `audio`, `text` and optionally `language`."""
+"""Manifests: one JSON object a line, with `audio`, `text`, and perhaps `language`, `speaker`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from pathlib import Path
 from vozmetro import packages
 from vozmetro.errors import InputError
 
+MANIFEST_NAME = "manifest.jsonl"
+"""Name of a manifest in the folder that it is about."""
+_MOST_NAME = 200  # characters
 _LANGUAGE = re.compile(r"([a-z]{2,3})(?:[-_][a-z0-9]+)*", re.IGNORECASE)
 
 
@@ -22,6 +25,8 @@ class Source:
     text: str
     language: str
     synthetic: bool = False
+    speaker: str = ""
+    corpus: str = ""
 
 
 def read(path: Path) -> list[Source]:
@@ -66,7 +71,9 @@ def parse_line(line: str, path: Path, number: int) -> Source:
         raise invalid("JSON") from error
     if not isinstance(entry, dict):
         raise invalid("{…}")
-    audio, text, language = (entry.get(key, "") for key in ("audio", "text", "language"))
+    audio, text, language, speaker = (
+        entry.get(key, "") for key in ("audio", "text", "language", "speaker")
+    )
     # NUL cannot be part of a path; everything else is for the file system to say.
     if not isinstance(audio, str) or not audio.strip() or "\0" in audio:
         raise invalid("audio")
@@ -75,9 +82,12 @@ def parse_line(line: str, path: Path, number: int) -> Source:
     tag = _LANGUAGE.fullmatch(language) if isinstance(language, str) else None
     if language != "" and tag is None:
         raise invalid("language")
+    if not isinstance(speaker, str) or len(speaker) > _MOST_NAME:
+        raise invalid("speaker")
     return Source(
         id=audio.removesuffix(Path(audio).suffix).replace("\\", "/"),
         audio=path.parent / audio,
         text=" ".join(text.split()),
         language=tag[1].lower() if tag else "",
+        speaker=" ".join(speaker.split()),
     )

@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-import tomllib
-from functools import cache
-from importlib import resources
-from typing import Any
-
 from vozmetro import packages
+from vozmetro.speech import known
 from vozmetro.speech.manifest import Source
-
-
-@cache
-def _table() -> dict[str, dict[str, Any]]:
-    text = resources.files(__package__).joinpath("corpora.toml").read_text(encoding="utf-8")
-    return {corpus["name"]: corpus for corpus in tomllib.loads(text)["corpora"]}
-
-
-def names() -> tuple[str, ...]:
-    """Returns the names of the packaged corpora."""
-    return tuple(_table())
 
 
 def sources(name: str) -> list[Source]:
@@ -32,7 +17,7 @@ def sources(name: str) -> list[Source]:
         MissingExtraError: It is not installed.
         ModelError: `package_version`, `package_file_missing` or `package_file_damaged`.
     """
-    corpus = _table()[name]
+    corpus = known.table()[name]
     package, version = corpus["package"], corpus["version"]
     found = []
     for entry in corpus["utterances"]:
