@@ -22,8 +22,15 @@ from vozmetro.cli.measure import EXIT_CODES
 from vozmetro.cli.run import INTERRUPTED
 from vozmetro.engines import registry
 from vozmetro.i18n import catalogue
-from vozmetro.judge.budget import Budget
-from vozmetro.measure import depth_records, graph_inputs, records, roofline_records
+from vozmetro.judge.budget import QUALITY_METRICS, Budget
+from vozmetro.measure import (
+    depth_records,
+    graph_inputs,
+    listening_records,
+    quality_records,
+    records,
+    roofline_records,
+)
 from vozmetro.measure.depths import DEPTHS
 from vozmetro.measure.workload import NEW_TOKENS, PROMPT_TOKENS
 from vozmetro.models import architectures, receipt
@@ -269,10 +276,14 @@ def test_architectures_are_all_listed(name: str) -> None:
 @pytest.mark.parametrize("name", READMES)
 def test_the_budget_example_holds_the_defaults(name: str) -> None:
     (example,) = [block.text for block in blocks(name) if block.language == "toml"]
-    assert Budget.from_mapping(tomllib.loads(example)) == Budget()
-    # Complete: every key that a budget may have is shown.
-    assert tomllib.loads(example).keys() == Budget().to_mapping().keys()
-    assert tomllib.loads(example)["limits"].keys() == Budget().to_mapping()["limits"].keys()
+    table = tomllib.loads(example)
+    shown = Budget.from_mapping(table)
+    # Complete: every key that a budget may have is shown; those of quality have no default.
+    assert tuple(metric for metric, _ in shown.quality) == QUALITY_METRICS
+    assert table.keys() == shown.to_mapping().keys()
+    assert table["limits"].keys() == shown.to_mapping()["limits"].keys()
+    plain = {key: table["limits"][key] for key in Budget().to_mapping()["limits"]}
+    assert Budget.from_mapping({"limits": plain}) == Budget()
 
 
 def test_the_api_example_runs(tmp_path: Path) -> None:
@@ -312,7 +323,15 @@ def test_the_input_rules_are_those_of_the_code_in_their_order(name: str, title: 
 
 RECORDS = [
     one
-    for module in (records, depth_records, roofline_records, prepare_records, receipt)
+    for module in (
+        records,
+        depth_records,
+        roofline_records,
+        quality_records,
+        listening_records,
+        prepare_records,
+        receipt,
+    )
     for one in vars(module).values()
     if isinstance(one, type) and issubclass(one, BaseModel) and one is not records.Record
     if one.__module__ == module.__name__ and not one.__name__.startswith("_")

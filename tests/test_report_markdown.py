@@ -48,11 +48,12 @@ def test_sections_of_the_template_in_its_order() -> None:
     run = make_run("Qwen3-VL-4B-Instruct", "graph")
     record = make_comparison(run, make_run("Qwen3-Omni-30B", "graph", median_ms=2870))
     text = page(run, comparisons=(record,))
-    assert headings(text)[:6] == [
+    assert headings(text)[:7] == [
         "# Resultados Benchmark: Qwen3-VL-4B-Instruct",
         "## Modelo Testeado",
         "## Resultados de Latencia",
         "## Comparación vs Qwen3-Omni-30B",
+        "## Calidad",
         "## Decisión",
         "## Checklist de Validación",
     ]

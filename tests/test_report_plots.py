@@ -100,12 +100,12 @@ def test_axis_is_logarithmic_only_over_a_twentyfold_spread(
     high: float, log: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    real = plots._png
+    real = plots.png
 
     def spy(figure: object) -> bytes:
         seen.append(figure.axes[0].get_yscale())  # type: ignore[attr-defined]
         return real(figure)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(plots, "_png", spy)
+    monkeypatch.setattr(plots, "png", spy)
     plots.samples_over_time(spread(100.0, high), "es")
     assert seen == ["log" if log else "linear"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vozmetro.errors import InputError, OutputError
 from vozmetro.judge.budget import Budget
-from vozmetro.judge.comparison import Comparison, compare_record
+from vozmetro.judge.comparison import Comparison
 from vozmetro.judge.noise import noise_record
 from vozmetro.judge.sequential import decided, first_look, next_look
 from vozmetro.measure import environment, noise
@@ -43,6 +43,7 @@ from vozmetro.planning import (
     unfairness,
     work_for,
 )
+from vozmetro.report.quality_judged import compared
 
 QUICK_NOISE_PAIRS, NOISE_PAIRS = 100, 1000
 
@@ -75,7 +76,7 @@ def bench(
     listen(Progress("verifying", subject))
     with WorkerProcess() as worker:
         target = resolve_subject(subject, device=settings.device)
-        work, notes = work_for(settings, [target])
+        work, notes = work_for(settings, [target], listen)
         check_fits([target])
         # Up and asleep, or the noise check would measure its start.
         worker.ask("memory", limit_s=HANG_S)
@@ -135,7 +136,7 @@ def compare(
     reasons = unfairness(*targets)
     if reasons and not unfair:
         raise InputError(reasons[0].code, **reasons[0].fields)
-    work, notes = work_for(settings[0], targets)
+    work, notes = work_for(settings[0], targets, listen)
     together = fit_together(targets)
     surroundings = read_environment(QUICK_NOISE_PAIRS, settings[0].threads)
     runs = [
@@ -184,7 +185,7 @@ def _compare(
     _keep_pairs(lives)
     result = now(outcome.status, outcome.failure)
     write_last(result, outcome, write)
-    return compare_record(result, budget)
+    return compared(result)
 
 
 def write_last(
@@ -224,7 +225,7 @@ def resume(path: Path, *, listen: Listener = lambda _: None) -> Run | Comparison
             resolve_subject(run.settings.subject, run.subject.name, run.settings.device)
             for run in (record.a, record.b)
         ]
-        work, _ = work_for(record.a.settings, targets)
+        work, _ = work_for(record.a.settings, targets, listen)
         for run, target in zip((record.a, record.b), targets, strict=True):
             check_same(run, target, work)
         marked = {name: resumed(getattr(record, name)) for name in ("a", "b")}
@@ -232,7 +233,7 @@ def resume(path: Path, *, listen: Listener = lambda _: None) -> Run | Comparison
         return _compare(targets, work, record, saver(folder, COMPARISON_FILE), listen)
     settings = record.settings
     target = resolve_subject(settings.subject, record.subject.name, settings.device)
-    work, _ = work_for(record.settings, [target])
+    work, _ = work_for(record.settings, [target], listen)
     check_same(record, target, work)
     run = resumed(record)
     return _bench(LiveSubject(target, work, run), run, saver(folder, RUN_FILE), listen)

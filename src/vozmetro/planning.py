@@ -14,6 +14,7 @@ from vozmetro.errors import InputError
 from vozmetro.judge.budget import Budget
 from vozmetro.measure import environment
 from vozmetro.measure.records import Device, Environment, Note, Run, Settings
+from vozmetro.measure.schedule import Listener, Progress
 from vozmetro.measure.subject import CASCADE, Target
 from vozmetro.measure.workload import (
     AUDIO_SECONDS,
@@ -28,7 +29,7 @@ from vozmetro.measure.workload import (
 from vozmetro.models.checks import check_fits as check_model_fits
 from vozmetro.models.checks import claim_note
 from vozmetro.models.resolve import PIPER_PREFIX, split_options
-from vozmetro.speech.corpus import DEFAULT_CORPUS, load_corpus
+from vozmetro.speech.corpus import DEFAULT_CORPUS, Utterance, load_corpus
 
 _MAX_ITERATIONS = 1_000_000
 
@@ -94,13 +95,13 @@ class Options:
             if not 1 <= tokens <= MOST_TOKENS:
                 raise InputError("tokens_range", given=tokens, most=MOST_TOKENS)
         return Settings(
-            subject=_from_anywhere(subject),
+            subject=from_anywhere(subject),
             iterations=self.iterations,
             until=self.until,
             max_time_s=self.max_time_s,
             threads=threads,
             seed=self.seed,
-            corpus=self.corpus and _from_anywhere(self.corpus),
+            corpus=self.corpus and corpus_from_anywhere(self.corpus),
             audio_seconds=list(self.audio_seconds),
             shapes={name: list(shape) for name, shape in self.shapes.items()},
             languages=list(self.languages),
@@ -116,7 +117,7 @@ class Options:
         )
 
 
-def _from_anywhere(words: str) -> str:
+def from_anywhere(words: str) -> str:
     """The same words with the paths in them absolute, so that a resume finds them from any folder.
 
     Args:
@@ -126,17 +127,40 @@ def _from_anywhere(words: str) -> str:
     if Path(words).exists():
         return str(Path(words).resolve())
     if CASCADE in words:
-        return CASCADE.join(_from_anywhere(part.strip()) for part in words.split(CASCADE))
+        return CASCADE.join(from_anywhere(part.strip()) for part in words.split(CASCADE))
     bare, options = split_options(words)
     if options:
-        return _from_anywhere(bare) + words[len(bare) :]
+        return from_anywhere(bare) + words[len(bare) :]
     if words.startswith(PIPER_PREFIX):
-        return PIPER_PREFIX + _from_anywhere(words.removeprefix(PIPER_PREFIX))
+        return PIPER_PREFIX + from_anywhere(words.removeprefix(PIPER_PREFIX))
     return words
 
 
-def work_for(settings: Settings, targets: Sequence[Target]) -> tuple[list[WorkItem], list[Note]]:
+def corpus_from_anywhere(words: str) -> str:
+    """The same corpora, joined by commas, with the paths in them absolute.
+
+    Args:
+        words: As `speech.corpus.load_corpus` takes them.
+    """
+    if Path(words).exists():
+        return str(Path(words).resolve())
+    found = []
+    for part in words.split(","):
+        scheme, colon, rest = part.strip().partition(":")
+        local = colon and Path(rest).exists()
+        found.append(f"{scheme}:{Path(rest).resolve()}" if local else from_anywhere(part.strip()))
+    return ",".join(found)
+
+
+def work_for(
+    settings: Settings, targets: Sequence[Target], listen: Listener = lambda _: None
+) -> tuple[list[WorkItem], list[Note]]:
     """Items for all the targets, and notes on what was left out.
+
+    Args:
+        settings: How they will be measured.
+        targets: The subjects.
+        listen: Told what is being downloaded.
 
     Raises:
         InputError: Options that do not go with the subjects, or a corpus without their languages.
@@ -158,7 +182,36 @@ def work_for(settings: Settings, targets: Sequence[Target]) -> tuple[list[WorkIt
         lengths = lengths or ([1.0] if settings.shapes else list(AUDIO_SECONDS))
         return from_lengths(lengths, [], settings.seed), notes
     corpus = settings.corpus or DEFAULT_CORPUS
-    utterances = load_corpus(corpus, settings.languages)
+    utterances, notes = utterances_for(corpus, settings.languages, settings.limit, targets, listen)
+    if lengths:
+        first = [one for one in utterances if one.language == utterances[0].language]
+        return from_lengths(lengths, first, settings.seed), notes
+    return from_corpus(utterances, settings.seed), notes
+
+
+def utterances_for(
+    corpus: str,
+    languages: Sequence[str],
+    limit: int | None,
+    targets: Sequence[Target],
+    listen: Listener = lambda _: None,
+) -> tuple[list[Utterance], list[Note]]:
+    """Utterances in languages that all the targets know, and notes on what was left out.
+
+    Args:
+        corpus: As `load_corpus` takes it.
+        languages: Languages to keep; empty for all.
+        limit: Most utterances; None for all.
+        targets: What will listen or speak.
+        listen: Told what is being downloaded, where the corpus is not here.
+
+    Raises:
+        InputError: `no_common_language`, and what `load_corpus` raises.
+    """
+    notes: list[Note] = []
+    utterances = load_corpus(
+        corpus, languages, listen=lambda name: listen(Progress("fetching", name))
+    )
     for target in targets:
         known = set(target.languages)
         if not known:
@@ -172,13 +225,10 @@ def work_for(settings: Settings, targets: Sequence[Target]) -> tuple[list[WorkIt
             fields["count"] = str(len(utterances) - len(kept))
             notes.append(Note(code="languages_left_out", fields=fields))
         utterances = kept
-    if settings.limit is not None:
+    if limit is not None:
         kept_languages = sorted({one.language for one in utterances})
-        utterances = load_corpus(corpus, kept_languages, settings.limit)
-    if lengths:
-        first = [one for one in utterances if one.language == utterances[0].language]
-        return from_lengths(lengths, first, settings.seed), notes
-    return from_corpus(utterances, settings.seed), notes
+        utterances = load_corpus(corpus, kept_languages, limit)
+    return utterances, notes
 
 
 def _prompts(settings: Settings) -> list[WorkItem]:

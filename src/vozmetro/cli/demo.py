@@ -14,12 +14,11 @@ from vozmetro.cli.progress import ProgressLine
 from vozmetro.cli.run import INTERRUPTED
 from vozmetro.errors import VozmetroError
 from vozmetro.i18n import t
-from vozmetro.judge.budget import Budget
-from vozmetro.judge.decision import judge
 from vozmetro.judge.statistics import summarize_run
 from vozmetro.measure.records import ComparisonRecord, Run
 from vozmetro.planning import Options
 from vozmetro.report.bundle import write_report
+from vozmetro.report.quality_judged import verdict
 from vozmetro.report.terminal import print_comparison, print_environment, print_run
 
 FAST = "whisper-base-onnx-int8@context=3.0"
@@ -69,7 +68,7 @@ def _stages(folder: Path, corpus: str | None, iterations: int, lang: str) -> int
         with ProgressLine(lang) as line:
             run = api.bench(subject, more, out=folder / subject, listen=line)
         runs.append(run)
-        decision = judge(run, Budget.from_mapping(run.settings.budget))
+        decision = verdict(run)
         print_run(console, run, summarize_run(run), decision, lang)
         if run.status != "complete":
             return _stopped(run, folder, runs, [], lang)

@@ -17,10 +17,10 @@ from vozmetro.cli.options import language
 from vozmetro.cli.progress import ProgressLine
 from vozmetro.cli.run import output, run
 from vozmetro.i18n import t
-from vozmetro.judge.decision import judge
 from vozmetro.judge.statistics import summarize_run
 from vozmetro.planning import Options
 from vozmetro.report.guide import guide_comparison, guide_run
+from vozmetro.report.quality_judged import verdict
 
 
 def main() -> int:
@@ -73,7 +73,7 @@ def _single(model: str, options: Options, out: Path | None, lang: str) -> int:
     with output_folder(out, model) as folder:
         with ProgressLine(lang) as line:
             found = api.bench(model, options, out=folder, listen=line)
-        decision = judge(found, options.budget)
+        decision = verdict(found)
         with output():
             print(guide_run(found, summarize_run(found), decision, lang))
         say_report(folder, [found], [], lang)

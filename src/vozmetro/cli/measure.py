@@ -17,18 +17,24 @@ from vozmetro.cli.progress import ProgressLine
 from vozmetro.cli.run import INTERRUPTED, output
 from vozmetro.errors import InputError, OutputError, VozmetroError
 from vozmetro.i18n import t
-from vozmetro.judge.budget import Budget
 from vozmetro.judge.comparison import Comparison
-from vozmetro.judge.decision import Decision, judge
+from vozmetro.judge.decision import Decision
 from vozmetro.judge.depth_report import DepthReport, depth_report
 from vozmetro.judge.statistics import summarize_run
-from vozmetro.measure.depth_records import DepthStudy
+from vozmetro.measure.depth_records import AnyRecord, DepthStudy
+from vozmetro.measure.listening_records import LISTENING_FILE, ListeningRecord
+from vozmetro.measure.listening_records import load as load_listening
+from vozmetro.measure.quality_records import QualityStudy
 from vozmetro.measure.records import ComparisonRecord, Run
-from vozmetro.measure.storage import check_writable, load
+from vozmetro.measure.roofline_records import Roofline
+from vozmetro.measure.storage import check_writable, load_any
 from vozmetro.models.checks import parse_parameters
 from vozmetro.planning import new_id
 from vozmetro.report.bundle import comparison_json, summary_json, write_report
 from vozmetro.report.depths import print_study, study_json, write_study
+from vozmetro.report.quality import print_words
+from vozmetro.report.quality_judged import Beside, judged_study, run_pairs, verdict
+from vozmetro.report.quality_page import write_quality
 from vozmetro.report.terminal import print_comparison, print_run
 
 # In the order in which the better of two subjects is found.
@@ -100,25 +106,42 @@ def report(paths: Sequence[Path], out: Path | None, lang: str) -> int:
     Raises:
         InputError: `run_empty` for a run without a measured inference, and what `load` raises.
     """
-    records = [load(path) for path in paths]
+    records = [_record(path) for path in paths]
     for path, record in zip(paths, records, strict=True):
         if isinstance(record, Run | DepthStudy) and not record.samples:
             raise InputError("run_empty", path=path)
+        if isinstance(record, Roofline):
+            raise InputError("run_unreadable", path=path, detail="type: roofline")
     first = paths[0] if paths[0].is_dir() else paths[0].parent
-    written = write_report(
-        out or first,
-        [record for record in records if isinstance(record, Run)],
-        [record for record in records if isinstance(record, ComparisonRecord)],
-        lang,
-        [record for record in records if isinstance(record, DepthStudy)],
-    )
+    studies = [record for record in records if isinstance(record, QualityStudy)]
+    listening = [record for record in records if isinstance(record, ListeningRecord)]
+    if len(listening) == len(records):
+        raise InputError("report_listening_alone", path=paths[0])
+    if len(studies) == 1 and len(studies) + len(listening) == len(records):
+        written = write_quality(out or first, judged_study(studies[0], listening), lang)
+    else:
+        written = write_report(
+            out or first,
+            [record for record in records if isinstance(record, Run)],
+            [record for record in records if isinstance(record, ComparisonRecord)],
+            lang,
+            studies=[record for record in records if isinstance(record, DepthStudy)],
+            beside=Beside.of(studies, listening),
+        )
     click.echo(t("cli.report_written", lang, path=written))
     return 0
 
 
+def _record(path: Path) -> AnyRecord | Roofline | QualityStudy | ListeningRecord:
+    """A saved record of any kind, by its file or its folder."""
+    if path.name == LISTENING_FILE or (path / LISTENING_FILE).is_file():
+        return load_listening(path)
+    return load_any(path)
+
+
 def show_run(run: Run, out: Path, chosen: dict[str, Any], lang: str) -> int:
     """Prints a run and writes its report; returns the exit code."""
-    decision = judge(run, Budget.from_mapping(run.settings.budget))
+    decision = verdict(run)
     summary = summarize_run(run)
     with output():
         if chosen["as_json"]:
@@ -126,6 +149,8 @@ def show_run(run: Run, out: Path, chosen: dict[str, Any], lang: str) -> int:
             click.echo(json.dumps(found, ensure_ascii=False, indent=1))
         else:
             print_run(Console(), run, summary, decision, lang)
+            if chosen.get("quality"):
+                print_words(Console(), [run], [], lang)
     say_report(out, [run], [], lang, quiet=chosen["as_json"])
     return exit_code([run], [decision], out, lang, chosen["no_gate"])
 
@@ -139,6 +164,8 @@ def show_comparison(comparison: Comparison, out: Path, chosen: dict[str, Any], l
             click.echo(json.dumps(comparison_json(comparison), ensure_ascii=False, indent=1))
         else:
             print_comparison(Console(), comparison, lang)
+            if chosen.get("quality"):
+                print_words(Console(), [record.a, record.b], run_pairs(record)[:1], lang)
     say_report(out, [], [record], lang, quiet=chosen["as_json"])
     return exit_code([record.a, record.b], decisions, out, lang, chosen["no_gate"])
 

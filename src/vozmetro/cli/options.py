@@ -63,6 +63,7 @@ def measuring(lang: str, *, depths: bool = True) -> Callable[[F], F]:
                      help=say("until", default="decided")),
         click.option("--max-time", type=float, default=600.0, metavar="S",
                      help=say("max_time", default=600)),
+        click.option("--quality", is_flag=True, help=say("quality_flag")),
         click.option("--seed", type=int, default=0, metavar="N", help=say("seed")),
         click.option("--out", type=click.Path(path_type=Path), metavar=say("m_folder"),
                      help=say("out")),
@@ -89,7 +90,7 @@ def refuse_with_resume(lang: str) -> None:
     for param in context.command.params:
         name = param.name or ""
         said = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if said and name not in ("resume", "as_json", "no_gate", "lang"):
+        if said and name not in ("resume", "as_json", "no_gate", "quality", "lang"):
             raise click.UsageError(t("cli.resume_alone", lang, option=param.opts[0]))
 
 

@@ -14,6 +14,7 @@ from vozmetro.judge.claims import Claims, parse_claims
 from vozmetro.judge.derived import from_depths, from_roofline
 from vozmetro.judge.evidence import About, Evidence, from_comparison, from_run, label, spoken
 from vozmetro.judge.word_errors import Counts, from_error_pairs, from_errors
+from vozmetro.measure.quality_records import QualityStudy
 from vozmetro.measure.records import ComparisonRecord, Item, Run
 from vozmetro.measure.roofline_records import Roofline
 from vozmetro.measure.storage import load_any
@@ -102,6 +103,8 @@ def _evidence(path: Path) -> list[Evidence]:
     if isinstance(record, ComparisonRecord):
         a, b = _word_counts(record.a, record.b)
         return from_comparison(record, shown) + from_error_pairs(record, a, b, shown)
+    if isinstance(record, QualityStudy):
+        return []
     return from_depths(record, shown)
 
 
@@ -120,7 +123,7 @@ def _word_counts(*runs: Run) -> list[Counts]:
 
 
 def _count(item: Item) -> tuple[int, int]:
-    found = word_errors([item.text], [item.output])
+    found = word_errors([item.text], [item.output], [item.language])
     return found.errors, found.words
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vozmetro.judge.budget import Budget
+from vozmetro.judge.budget import QUALITY_METRICS, Budget
 from vozmetro.judge.checks import Check, Scenario, Status
 from vozmetro.judge.rounds import Rounds
 from vozmetro.judge.stationarity import MIN_TO_CHECK, Stability
@@ -21,7 +21,17 @@ from vozmetro.judge.statistics import samples_to_decide
 from vozmetro.measure.records import Note, Run
 from vozmetro.units import duration, ms
 
-LABELS = {"p50": "P50", "p90": "P90", "p99": "P99", "throughput": "throughput", "ram": "RAM"}
+LABELS = {
+    "p50": "P50",
+    "p90": "P90",
+    "p99": "P99",
+    "throughput": "throughput",
+    "ram": "RAM",
+    "wer": "WER",
+    "wer_delta": "ΔWER",
+    "snr_double": "SNR (2×WER)",
+    "mos": "MOS",
+}
 """Names of metrics that read the same in every language."""
 
 SUSPECT_NOTES = ("constant_output", "nan_output", "silent_output")
@@ -292,6 +302,15 @@ def _dominant(case: Case) -> tuple[Note, ...]:
 
 
 def _more_steps(case: Case, check: Check) -> tuple[Note, ...]:
+    if check.metric in QUALITY_METRICS:
+        known = bool(check.runs_used)
+        if check.metric == "mos":
+            key = "step_mos_more" if known else "step_mos_measure"
+        else:
+            key = "step_quality_more" if known else "step_quality_measure"
+        asked = {"wer_delta": " --baseline MODEL", "snr_double": " --conditions ssn"}
+        more = asked.get(check.metric, "")
+        return (_say(case, key, metric=LABELS[check.metric], options=more),)
     if check.runs_needed is not None:
         runs = check.runs_needed
         mean = float(case.rounds.ms.mean()) if case.rounds.ms.size else math.nan

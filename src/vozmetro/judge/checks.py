@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,11 +13,14 @@ from vozmetro.judge.budget import PERCENTILES, Budget
 from vozmetro.judge.sequential import Evidence, runs_needed, weigh, weigh_throughput
 from vozmetro.judge.stationarity import Floats, Stability, autocorrelation, residuals
 from vozmetro.judge.statistics import Interval, percentile
-from vozmetro.measure.records import Run
+from vozmetro.measure.quality_records import Figure
+from vozmetro.measure.records import Kind, Run
 
 Status = Literal["pass", "fail", "undecided"]
 Scenario = Literal["A", "B", "C"]
 
+_LISTENS: tuple[Kind, ...] = ("stt", "cascade")
+_SPEAKS: tuple[Kind, ...] = ("tts", "cascade")
 _WORDS: dict[int, Status] = {1: "pass", 0: "undecided", -1: "fail"}
 
 
@@ -25,16 +29,16 @@ class Check:
     """One limit and its state.
 
     Attributes:
-        metric: One of METRICS.
-        limit: In the metric's unit: ms, inferences per second, or bytes.
+        metric: One of METRICS or QUALITY_METRICS.
+        limit: In the metric's unit: ms, inferences per second, bytes, a fraction (WER), dB or MOS.
         value: Estimate in the same unit; NaN where nothing was measured.
         low: Lower end of its interval; None where not resolved or not applicable. The interval
             holds the limit exactly while the test is open (drift apart).
         high: Upper end of its interval; None where not resolved or not applicable.
         status: Of this limit alone.
         gates: Whether it counts for the overall verdict.
-        e_value: Evidence against the percentile lying on the limit; None for RAM.
-        runs_used: Effective samples that the test used.
+        e_value: Evidence against the percentile lying on the limit; None for RAM and quality.
+        runs_used: Effective samples that the test used; of quality, utterances or ratings.
         runs_needed: Further runs that would settle it; None if settled or not foreseeable.
     """
 
@@ -141,6 +145,62 @@ def check_ram(run: Run | None, budget: Budget) -> Check:
         gates=gates,
         e_value=None,
         runs_used=float(len(run.sessions)) if run else 0.0,
+        runs_needed=None,
+    )
+
+
+def check_figures(budget: Budget, figures: Sequence[Figure], kind: Kind) -> tuple[Check, ...]:
+    """Tests those quality limits of a budget that a subject of a kind can have, in their order.
+
+    Args:
+        budget: Limits and gates.
+        figures: What is known.
+        kind: Of the subject: what does not listen has no WER, what does not speak no MOS.
+    """
+    known: dict[str, Figure] = {figure.metric: figure for figure in figures}
+    return tuple(
+        check_quality(metric, limit, known.get(metric), budget)
+        for metric, limit in budget.quality
+        if kind in (_SPEAKS if metric == "mos" else _LISTENS)
+    )
+
+
+def status_of(checks: Sequence[Check]) -> Status:
+    """Returns `fail` if a gating check fails, else `undecided` if one is or none gates."""
+    gating = [check.status for check in checks if check.gates]
+    if "fail" in gating:
+        return "fail"
+    return "undecided" if "undecided" in gating or not gating else "pass"
+
+
+def check_quality(metric: str, limit: float, figure: Figure | None, budget: Budget) -> Check:
+    """Compares a quality figure's interval with its limit: a test at the interval's level.
+
+    Args:
+        metric: One of QUALITY_METRICS.
+        limit: In its unit.
+        figure: What was found; None where nothing was measured.
+        budget: Gates.
+    """
+    gates = metric in budget.gates
+    if figure is None:
+        return replace(_nothing(metric, limit, gates), e_value=None)
+    low = -math.inf if figure.low is None else figure.low
+    high = math.inf if figure.high is None else figure.high
+    # Of opinions more is better, of the others less.
+    better, worse = (
+        (low >= limit, high < limit) if metric == "mos" else (high <= limit, low > limit)
+    )
+    return Check(
+        metric=metric,
+        limit=limit,
+        value=figure.value,
+        low=figure.low,
+        high=figure.high,
+        status="pass" if better else "fail" if worse else "undecided",
+        gates=gates,
+        e_value=None,
+        runs_used=float(figure.n),
         runs_needed=None,
     )
 

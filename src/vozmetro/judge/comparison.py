@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,7 @@ from vozmetro.judge.budget import Budget
 from vozmetro.judge.decision import Decision, judge
 from vozmetro.judge.stationarity import Floats, autocorrelation
 from vozmetro.judge.statistics import Interval, RunSummary, percentile, summarize_run
+from vozmetro.measure.quality_records import Figure
 from vozmetro.measure.records import ComparisonRecord, Note, Run
 from vozmetro.units import ms, percent
 
@@ -46,17 +48,23 @@ class Comparison:
     recommendation: tuple[Note, ...]
 
 
-def compare_record(record: ComparisonRecord, budget: Budget | None = None) -> Comparison:
+def compare_record(
+    record: ComparisonRecord,
+    budget: Budget | None = None,
+    figures: Sequence[Sequence[Figure]] = ((), ()),
+) -> Comparison:
     """Judges two runs that were measured side by side.
 
     Args:
         record: Both runs; their samples pair up by item and round.
         budget: The limits; the guide's by default.
+        figures: What is known of the quality of A and of B.
     """
     budget = budget or Budget()
     ratios = log_ratios(record.a, record.b)
     ratio = median_ratio(ratios)
-    decision_a, decision_b = judge(record.a, budget), judge(record.b, budget)
+    decision_a = judge(record.a, budget, figures[0])
+    decision_b = judge(record.b, budget, figures[1])
     verdict = _verdict(ratio)
     return Comparison(
         record=record,

@@ -13,13 +13,16 @@ from vozmetro.judge.checks import (
     Check,
     Scenario,
     Status,
+    check_figures,
     check_item,
     check_percentile,
     check_ram,
     check_throughput,
+    status_of,
 )
 from vozmetro.judge.rounds import Rounds, rounds_of, rounds_of_samples
 from vozmetro.judge.stationarity import Stability, stability
+from vozmetro.measure.quality_records import Figure
 from vozmetro.measure.records import Note, Run
 
 __all__ = ["Check", "Decision", "judge"]
@@ -33,7 +36,8 @@ class Decision:
         status: `fail` if a gating check fails, else `undecided` if one is, else `pass`.
         scenario: A, C or B by the P50; None while undecided and where the measurement failed.
         scenario_candidates: The scenarios still possible.
-        checks: One for each metric, in the order of METRICS.
+        checks: One for each metric, in the order of METRICS, then those of QUALITY_METRICS that
+            the budget limits.
         per_item: P50 check for each item; reported, never gates.
         next_steps: Codes `decision.<key>` with their fields, without numbers or letters.
         headline: Code `decision.<key>`.
@@ -57,17 +61,22 @@ class Decision:
     confidence: float
 
     def check(self, metric: str) -> Check:
-        """Returns the check of one of METRICS."""
+        """Returns the check of a metric; StopIteration where the budget does not limit it."""
         return next(check for check in self.checks if check.metric == metric)
 
 
-def judge(run_or_samples_ms: Run | Sequence[float], budget: Budget | None = None) -> Decision:
+def judge(
+    run_or_samples_ms: Run | Sequence[float],
+    budget: Budget | None = None,
+    figures: Sequence[Figure] = (),
+) -> Decision:
     """Judges a run, or plain latencies, against a budget.
 
     Args:
         run_or_samples_ms: A run, or latencies in ms in the order taken. With plain latencies RAM
             is unknown and does not gate.
         budget: The limits; the guide's by default.
+        figures: What is known of its quality, for those limits of the budget.
 
     Raises:
         InputError: `samples_invalid` for plain latencies that are none or not positive.
@@ -81,6 +90,7 @@ def judge(run_or_samples_ms: Run | Sequence[float], budget: Budget | None = None
     ms = rounds.ms[np.newaxis]
     how = stability(ms, rounds.order)
     checks = _checks(run, rounds, how, budget)
+    checks += check_figures(budget, figures, run.subject.kind if run else "graph")
     slow = check_percentile(rounds.ms, how, budget, "p50", budget.slow_ms)
     candidates = _candidates(checks[0].status, slow.status)
     case = advice.Case(
@@ -141,11 +151,9 @@ def _candidates(fast: Status, slow: Status) -> tuple[Scenario, ...]:
 
 
 def _status(run: Run | None, checks: Sequence[Check]) -> Status:
-    gating = [check.status for check in checks if check.gates]
-    if "fail" in gating:
-        return "fail"
-    if "undecided" in gating or not gating:
-        return "undecided"
+    status = status_of(checks)
+    if status != "pass":
+        return status
     # What a failed measurement did show may count against the model, never for it; and a fast
     # answer that does not depend on what was said is no answer.
     doubtful = run is not None and (run.status == "failed" or advice.suspect_codes(run))

@@ -67,7 +67,7 @@ def roofline(
     settings = chosen.settings(subject)
     listen(Progress("verifying", subject))
     target = resolve_subject(subject)
-    work, _ = work_for(settings, [target])
+    work, _ = work_for(settings, [target], listen)
     planned = plan(target, work)
     found = [_ceilings(measure, settings.threads, planned.sizes)]
     run: Run | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -11,9 +10,8 @@ from typing import Any
 
 from vozmetro.errors import MissingExtraError
 from vozmetro.i18n import t
-from vozmetro.judge.budget import Budget
-from vozmetro.judge.comparison import Comparison, compare_record
-from vozmetro.judge.decision import Decision, judge
+from vozmetro.judge.comparison import Comparison
+from vozmetro.judge.decision import Decision
 from vozmetro.judge.depth_report import depth_report
 from vozmetro.judge.language import language_summary
 from vozmetro.judge.statistics import RunSummary, summarize_run
@@ -22,14 +20,18 @@ from vozmetro.measure.records import ComparisonRecord, Note, Run
 from vozmetro.measure.storage import write_atomic
 from vozmetro.report import plots
 from vozmetro.report.checklist import checklist
-from vozmetro.report.formatting import note_text, pair_names, subject_name
+from vozmetro.report.formatting import finite, note_text, pair_names, subject_name
 from vozmetro.report.markdown import Attachments, render
+from vozmetro.report.places import PLOTS, REPORT
+from vozmetro.report.quality_judged import (
+    Beside,
+    compared,
+    verdict,
+)
 from vozmetro.report.template import Judged
 
-REPORT = "report.md"
-PLOTS = "plots"
 _INSTALL_PLOTS = "pip install 'vozmetro[plots]'"
-_RECORDS = ("run.json", "comparison.json", "depths.json")
+_RECORDS = ("run.json", "comparison.json", "depths.json", "quality.json", "listening.json")
 
 Drawn = tuple[str, str]
 """Alternative text and path relative to the report."""
@@ -40,7 +42,9 @@ def write_report(
     runs: Sequence[Run],
     comparisons: Sequence[ComparisonRecord],
     lang: str,
+    *,
     studies: Sequence[DepthStudy] = (),
+    beside: Beside | None = None,
 ) -> Path:
     """Writes `report.md` and its plots; each file is old or whole, never a part.
 
@@ -50,6 +54,8 @@ def write_report(
         comparisons: Shown with their subjects; a subject that no run covers gets its section too.
         lang: `es` or `en`.
         studies: Of depths, one section each after the runs.
+        beside: Records on quality; what they say of a run's subject goes into its section and into
+            its verdict.
 
     Returns:
         The path of `report.md`.
@@ -59,11 +65,10 @@ def write_report(
         InputError: `budget_invalid` in a saved run.
     """
     runs = _with_compared(runs, comparisons)
-    judged = [_judged(run) for run in runs if run.samples]
+    beside = beside or Beside()
+    judged = [Judged(run, summarize_run(run), verdict(run, beside)) for run in runs if run.samples]
     found = [
-        compare_record(record, Budget.from_mapping(record.a.settings.budget))
-        for record in comparisons
-        if record.a.samples and record.b.samples
+        compared(record, beside) for record in comparisons if record.a.samples and record.b.samples
     ]
     images: list[list[Drawn]] = []
     comparison_images: list[list[Drawn]] = []
@@ -77,12 +82,17 @@ def write_report(
         missing = _INSTALL_PLOTS
     attachments = Attachments(images, comparison_images, _records(folder), missing)
     unmeasured = [run for run in runs if not run.samples]
-    text = render(judged, found, lang, attachments, unmeasured)
+    text = render(judged, found, lang, attachments, unmeasured, beside=beside)
     for study in studies:
         # Imported here: it builds on this module.
         from vozmetro.report.depths import render_study
 
         text += "\n".join(["", "---", *render_study(study, depth_report(study), lang, 2), ""])
+    for known in beside.studies:
+        # Imported here: it builds on plots.
+        from vozmetro.report.quality_page import study_lines
+
+        text += "\n".join(["", "---", "", *study_lines(folder, known, 2, lang), ""])
     path = folder / REPORT
     write_atomic(path, text.encode())
     return path
@@ -97,11 +107,6 @@ def _with_compared(runs: Sequence[Run], comparisons: Sequence[ComparisonRecord])
             if (run.subject.name, run.subject.kind) not in known:
                 every.append(run)
     return every
-
-
-def _judged(run: Run) -> Judged:
-    budget = Budget.from_mapping(run.settings.budget)
-    return Judged(run, summarize_run(run), judge(run, budget))
 
 
 def _slug(text: str) -> str:
@@ -197,15 +202,6 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "verdict": comparison.verdict,
         "recommendation": [_note(note) for note in comparison.recommendation],
     }
-
-
-def finite(value: Any) -> Any:
-    """Returns a value for JSON: replaces NaN and infinity, which JSON does not have, by None."""
-    if isinstance(value, dict):
-        return {name: finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _summary(summary: RunSummary) -> dict[str, Any]:

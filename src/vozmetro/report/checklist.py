@@ -13,6 +13,7 @@ from vozmetro.judge.decision import Decision
 from vozmetro.judge.statistics import RunSummary
 from vozmetro.measure.records import Note, Run
 from vozmetro.report.formatting import failing_gates, metric_value, pair_names
+from vozmetro.report.quality_judged import Beside, same_subject
 from vozmetro.units import GB
 
 LEAST_ITERATIONS = 20
@@ -49,6 +50,7 @@ def checklist(
     summary: RunSummary,
     decision: Decision,
     comparisons: Sequence[Comparison] = (),
+    beside: Beside | None = None,
 ) -> list[Box]:
     """Returns the guide's eight boxes in its order.
 
@@ -57,6 +59,7 @@ def checklist(
         summary: Its statistics.
         decision: Its verdict.
         comparisons: Those in the same report; the ones with this subject count.
+        beside: Records on quality in the same report; those of this subject count.
     """
     p50, ram = decision.check("p50"), decision.check("ram")
     mine = [found for found in comparisons if side(run, found)]
@@ -67,7 +70,7 @@ def checklist(
         Box("comparison", {"other": other}, *_comparison(mine)),
         Box("ram", {"limit": f"{ram.limit / GB:g}"}, *_ram(summary, decision)),
         Box("p50", {"limit": f"{p50.limit:g}"}, *_p50(decision)),
-        Box("audio", {}, *_audio(run)),
+        Box("audio", {}, *_audio(run, beside or Beside())),
         Box("decision", {}, *_decision(decision)),
         Box("timeline", {}, *_timeline(decision)),
     ]
@@ -140,12 +143,22 @@ def _p50(decision: Decision) -> Evidence:
     return True, _why("p50_ok", value=value, state=check.status)
 
 
-def _audio(run: Run) -> Evidence:
+def _audio(run: Run, beside: Beside) -> Evidence:
     if run.subject.kind == "lm":
         return False, _why("audio_text")
+    real = {
+        (judged.study.items[index].language, judged.study.items[index].id)
+        for judged in beside.studies
+        for one in judged.systems
+        if same_subject(one.system.subject, run.subject)
+        for index in (*(h.item for h in one.system.heard), *(c.item for c in one.system.clips))
+        if not judged.study.items[index].synthetic
+    }
+    if real:
+        return True, _why("audio_studied", n=len(real))
     measured = {sample.item for sample in run.samples}
-    real = sum(item.source == "corpus" and item.id in measured for item in run.items)
-    return (True, _why("audio_ok", n=real)) if real else (False, _why("audio_none"))
+    spoken = sum(item.source == "corpus" and item.id in measured for item in run.items)
+    return (True, _why("audio_ok", n=spoken)) if spoken else (False, _why("audio_none"))
 
 
 def _decision(decision: Decision) -> Evidence:

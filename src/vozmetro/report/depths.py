@@ -18,13 +18,13 @@ from vozmetro.measure.depth_records import DepthStudy
 from vozmetro.measure.records import Note
 from vozmetro.measure.storage import write_atomic
 from vozmetro.report import terminal as screen
-from vozmetro.report.bundle import REPORT, finite
 from vozmetro.report.escape import code, escape, table
 from vozmetro.report.formatting import (
     Cleaner,
     Pair,
     check_interval,
     ends,
+    finite,
     limit_text,
     metric_value,
     note_text,
@@ -32,6 +32,7 @@ from vozmetro.report.formatting import (
     state,
     when,
 )
+from vozmetro.report.places import REPORT
 from vozmetro.report.rows import dummy_text, environment_rows
 from vozmetro.report.template import heading
 from vozmetro.units import count, plain, size

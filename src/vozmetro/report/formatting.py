@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from rich.cells import cell_len, chop_cells
 
 from vozmetro.i18n import catalogue, t
+from vozmetro.judge.budget import QUALITY_METRICS
 from vozmetro.judge.comparison import Comparison
 from vozmetro.judge.decision import Check, Decision
 from vozmetro.judge.statistics import Interval, RunSummary
@@ -23,11 +25,21 @@ Pair = tuple[str, str]
 Cleaner = Callable[[object], str]
 """Makes text from outside harmless for one kind of output."""
 
+QUALITY_UNITS = {"wer": " %", "wer_delta": " %", "snr_double": " dB", "mos": ""}
 _UNRESOLVED = "notes.percentile_unresolved"
 # A fast answer from these is no reason to adopt them.
 _UNFIT = ("notes.verdict_suspect", "notes.dummy_weights")
 # What `guide.<verdict>` says already, with the ratio.
 _SPEED = ("decision.rec_a_faster", "decision.rec_b_faster", "decision.rec_no_difference_shown")
+
+
+def finite(value: Any) -> Any:
+    """Returns a value for JSON: replaces NaN and infinity, which JSON does not have, by None."""
+    if isinstance(value, dict):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def note_text(
@@ -120,10 +132,10 @@ def rate(value: float | None) -> str:
 
 
 def metric_value(metric: str, value: float, gap: str = " ") -> str:
-    """Returns one of METRICS with its unit: `231.2 ms`, `4.33 inf/s`, `1.1 GB`.
+    """Returns a metric with its unit: `231.2 ms`, `4.33 inf/s`, `1.1 GB`, `18.9 %`.
 
     Args:
-        metric: One of METRICS.
+        metric: One of METRICS or QUALITY_METRICS.
         value: In the metric's unit.
         gap: Between number and unit; the guide writes `231.2ms`.
     """
@@ -133,6 +145,8 @@ def metric_value(metric: str, value: float, gap: str = " ") -> str:
         return f"{rate(value)} inf/s"
     if metric == "ram":
         return size(value).replace(" ", gap)
+    if metric in QUALITY_METRICS:
+        return f"{_end(metric, value)}{QUALITY_UNITS[metric].replace(' ', gap)}"
     return f"{number(value)}{gap}ms"
 
 
@@ -142,6 +156,10 @@ def limit_text(check: Check) -> str:
         return f">{check.limit:g} inf/s"
     if check.metric == "ram":
         return f"<{check.limit / GB:g}GB"
+    if check.metric in QUALITY_METRICS:
+        scale = 100 if check.metric in ("wer", "wer_delta") else 1
+        sign = "≥" if check.metric == "mos" else "≤"
+        return f"{sign}{scale * check.limit:g}{QUALITY_UNITS[check.metric].strip()}"
     return f"<{check.limit:g}ms"
 
 
@@ -154,8 +172,18 @@ def check_interval(check: Check) -> str:
     """Returns a check's interval without the unit; empty for RAM, which is one number."""
     if check.metric == "ram":
         return ""
+    if check.metric in QUALITY_METRICS:
+        return ends(check.low, check.high, lambda one: _end(check.metric, one))
     show = rate if check.metric == "throughput" else number
     return ends(check.low, check.high, show)
+
+
+def _end(metric: str, value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return "–"
+    if metric == "mos":
+        return f"{value:.2f}"
+    return f"{100 * value if metric in ('wer', 'wer_delta') else value:.1f}"
 
 
 def ratio_text(ratio: Interval) -> str:

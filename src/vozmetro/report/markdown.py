@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from vozmetro.i18n import t
 from vozmetro.judge.comparison import Comparison
 from vozmetro.measure.records import Run
-from vozmetro.report import details, template
+from vozmetro.report import details, quality_page, template
 from vozmetro.report.checklist import side
 from vozmetro.report.escape import escape, link_target, table
 from vozmetro.report.formatting import metric_value, note_text, partial_text, subject_name
+from vozmetro.report.quality_judged import Beside
 from vozmetro.report.template import Judged, heading
 
 Images = Sequence[tuple[str, str]]
@@ -40,6 +41,8 @@ def render(
     lang: str,
     attachments: Attachments | None = None,
     unmeasured: Sequence[Run] = (),
+    *,
+    beside: Beside | None = None,
 ) -> str:
     """Returns the report in Markdown.
 
@@ -49,7 +52,9 @@ def render(
         lang: `es` or `en`.
         attachments: Plots and records to embed and link.
         unmeasured: Runs that ended before their first inference.
+        beside: Records on quality.
     """
+    beside = beside or Beside()
     attachments = attachments or Attachments()
     alone = len(judged) == 1 and not unmeasured
     drawn = _aligned(attachments.images, len(judged))
@@ -57,13 +62,13 @@ def render(
     compared = list(zip(comparisons, sides, strict=True))
     lines: list[str] = []
     if alone:
-        lines += _section(judged[0], drawn[0], compared, 1, lang)
+        lines += _section(judged[0], drawn[0], compared, 1, lang, beside=beside)
     else:
         lines += [f"# {t('report.title_many', lang)}", ""]
         if judged:
             lines += [*template.head(judged[0].run, lang), "", *_overview(judged, lang)]
         for one, images in zip(judged, drawn, strict=True):
-            lines += ["", "---", *_section(one, images, compared, 2, lang)]
+            lines += ["", "---", *_section(one, images, compared, 2, lang, beside=beside)]
         for run in unmeasured:
             lines += ["", "---", *_unmeasured(run, lang)]
     runs = [one.run for one in judged]
@@ -84,6 +89,8 @@ def _section(
     compared: Sequence[tuple[Comparison, Images]],
     level: int,
     lang: str,
+    *,
+    beside: Beside,
 ) -> list[str]:
     """The guide's template in its order, its checklist, then the rest."""
     run, below = judged.run, level + 1
@@ -99,8 +106,9 @@ def _section(
         *template.model(run, below, lang),
         *template.latency(judged, below, lang),
         *template.comparison(judged, mine, below, lang),
+        *quality_page.section(run, beside, below, lang),
         *template.decision(judged, below, lang),
-        *template.boxes(judged, mine, below, lang),
+        *template.boxes(judged, mine, beside, below, lang),
         *details.notes(judged, below, lang),
         *details.pictures(shown, below, lang),
         *details.method(judged, below, lang),

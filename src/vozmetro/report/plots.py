@@ -37,13 +37,13 @@ _WIDTH, _HEIGHT, _DPI = 8.0, 4.6, 150
 # A spread wider than this hides the fast samples on a linear axis.
 _LOG_SPREAD = 20.0
 # Dark to light, so that grey prints keep them apart; each also has its own dashes or marker.
-_DARK, _BLUE, _ORANGE = "#1a1a1a", "#1f5fa8", "#e08214"
+DARK, BLUE, ORANGE = "#1a1a1a", "#1f5fa8", "#e08214"
 _BARS, _PALE = "#9dbbe0", "#c9d7e8"
 _DASHES = {"p50": "-", "p90": "--", "p99": ":"}
 
 
 @contextmanager
-def _figure(rows: int = 1, columns: int = 1, **options: Any) -> Iterator[tuple[Figure, Any]]:
+def drawing(rows: int = 1, columns: int = 1, **options: Any) -> Iterator[tuple[Figure, Any]]:
     """Yields a figure and its axes, with settings that outside text cannot upset.
 
     Raises:
@@ -76,18 +76,20 @@ def _figure(rows: int = 1, columns: int = 1, **options: Any) -> Iterator[tuple[F
         yield figure, figure.subplots(rows, columns, **options)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Returns a figure as PNG."""
     data = io.BytesIO()
     # No date or version inside: the same run gives the same bytes.
     figure.savefig(data, format="png", metadata={"Software": None})
     return data.getvalue()
 
 
-def _name(text: str, width: int = 44) -> str:
+def label_name(text: str, width: int = 44) -> str:
+    """Returns a name that fits a plot."""
     return clip(plain(text), width)
 
 
-def _scale(axis: Any, which: str, values: Sequence[float]) -> bool:
+def scale(axis: Any, which: str, values: Sequence[float]) -> bool:
     """Makes an axis logarithmic where the values spread too far; returns whether it did."""
     low, high = min(values), max(values)
     if low <= 0 or high / low <= _LOG_SPREAD:
@@ -128,7 +130,7 @@ def _ecdf(axis: Axes, values: Sequence[float], **style: Any) -> None:
     axis.step([ordered[0], *ordered], [0.0, *heights], where="post", **style)
 
 
-def _legend(figure: Figure, axis: Axes) -> None:
+def legend(figure: Figure, axis: Axes) -> None:
     """Puts the legend under the axes, where it hides no sample."""
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncol=3)
@@ -150,31 +152,31 @@ def latency_distribution(run: Run, summary: RunSummary, decision: Decision, lang
     values = run.latencies_ms()
     limits = {name: decision.check(name).limit for name in LATENCY}
     p50 = summary.overall.p50
-    with _figure(2, 1, sharex=True, height_ratios=(3, 2)) as (figure, (top, bottom)):
-        log = _scale(top, "x", [*values, *limits.values()])
+    with drawing(2, 1, sharex=True, height_ratios=(3, 2)) as (figure, (top, bottom)):
+        log = scale(top, "x", [*values, *limits.values()])
         _histogram(top, values, log=log)
-        _ecdf(bottom, values, color=_BLUE, lw=1.8)
+        _ecdf(bottom, values, color=BLUE, lw=1.8)
         for axis in (top, bottom):
-            _band(axis, p50, _ORANGE, t("plots.p50_band", lang, percent=SUMMARY_PERCENT))
+            _band(axis, p50, ORANGE, t("plots.p50_band", lang, percent=SUMMARY_PERCENT))
             axis.axvline(
                 p50.value,
-                color=_ORANGE,
+                color=ORANGE,
                 lw=1.6,
                 label=t("plots.p50_line", lang, value=number(p50.value)),
             )
             for name, limit in limits.items():
                 label = t("plots.limit_line", lang, name=name.upper(), value=f"{limit:g}")
-                axis.axvline(limit, color=_DARK, lw=1.4, ls=_DASHES[name], label=label)
+                axis.axvline(limit, color=DARK, lw=1.4, ls=_DASHES[name], label=label)
         for height in (0.5, 0.9, 0.99):
             bottom.axhline(height, color="#999999", lw=0.6)
         bottom.set_yticks([0, 0.5, 0.9, 1])
-        top.set(title=t("plots.latency_title", lang, name=_name(subject_name(run))))
+        top.set(title=t("plots.latency_title", lang, name=label_name(subject_name(run))))
         top.set_ylabel(t("plots.density", lang))
         bottom.set(
             xlabel=_latency_label(lang, log=log), ylabel=t("plots.ecdf", lang), ylim=(0, 1.02)
         )
-        _legend(figure, top)
-        return _png(figure)
+        legend(figure, top)
+        return png(figure)
 
 
 def latency_by_length(run: Run, summary: RunSummary, decision: Decision, lang: str) -> bytes | None:
@@ -194,8 +196,8 @@ def latency_by_length(run: Run, summary: RunSummary, decision: Decision, lang: s
     points = [(lengths[s.item], s.ms) for s in run.samples if s.item in measured]
     items = [(measured[name], summary.per_item[name]) for name in measured]
     limit = decision.check("p50").limit
-    with _figure() as (figure, axis):
-        log = _scale(axis, "y", [limit, *(ms for _, ms in points)])
+    with drawing() as (figure, axis):
+        log = scale(axis, "y", [limit, *(ms for _, ms in points)])
         axis.scatter(
             *zip(*points, strict=True),
             s=9,
@@ -207,19 +209,19 @@ def latency_by_length(run: Run, summary: RunSummary, decision: Decision, lang: s
         _length_points(axis, items, lang)
         axis.axhline(
             limit,
-            color=_DARK,
+            color=DARK,
             lw=1.4,
             label=t("plots.limit_line", lang, name="P50", value=f"{limit:g}"),
         )
         title = "plots.prompt_title" if is_lm else "plots.length_title"
-        axis.set_title(t(title, lang, name=_name(subject_name(run))))
+        axis.set_title(t(title, lang, name=label_name(subject_name(run))))
         label = t("plots.prompt_axis" if is_lm else "plots.length_axis", lang)
         axis.set(xlabel=label, ylabel=_latency_label(lang, log=log))
         axis.set_xlim(left=0)
         if not log:
             axis.set_ylim(bottom=0)
-        _legend(figure, axis)
-        return _png(figure)
+        legend(figure, axis)
+        return png(figure)
 
 
 def _length_points(axis: Axes, items: Sequence[tuple[float, Summary]], lang: str) -> None:
@@ -232,14 +234,14 @@ def _length_points(axis: Axes, items: Sequence[tuple[float, Summary]], lang: str
     ]
     label = t("plots.p50_points", lang, percent=SUMMARY_PERCENT)
     values = [p.value for p in p50s]
-    axis.errorbar(xs, values, yerr=bars, fmt="o", color=_DARK, ms=5, capsize=3, lw=1.2, label=label)
+    axis.errorbar(xs, values, yerr=bars, fmt="o", color=DARK, ms=5, capsize=3, lw=1.2, label=label)
     axis.scatter(
         xs,
         [item.p90.value for _, item in items],
         marker="^",
         s=32,
-        color=_ORANGE,
-        edgecolor=_DARK,
+        color=ORANGE,
+        edgecolor=DARK,
         lw=0.6,
         zorder=3,
         label=t("plots.p90_points", lang),
@@ -255,8 +257,8 @@ def samples_over_time(run: Run, lang: str) -> bytes:
     """
     xs = [sample.at_s for sample in run.samples]
     ys = [sample.ms for sample in run.samples]
-    with _figure() as (figure, axis):
-        log = _scale(axis, "y", ys)
+    with drawing() as (figure, axis):
+        log = scale(axis, "y", ys)
         spans: dict[int, tuple[float, float]] = {}
         for sample in run.samples:
             low, high = spans.get(sample.block, (sample.at_s, sample.at_s))
@@ -271,14 +273,14 @@ def samples_over_time(run: Run, lang: str) -> bytes:
             starts.setdefault(sample.session, sample.at_s)
         for index, start in enumerate([*starts.values()][1:]):
             label = t("plots.session", lang) if index == 0 else None
-            axis.axvline(start, color=_DARK, lw=1.2, ls="--", label=label)
-        axis.scatter(xs, ys, s=10, color=_BLUE, lw=0, label=t("plots.samples", lang))
-        axis.set_title(t("plots.time_title", lang, name=_name(subject_name(run))))
+            axis.axvline(start, color=DARK, lw=1.2, ls="--", label=label)
+        axis.scatter(xs, ys, s=10, color=BLUE, lw=0, label=t("plots.samples", lang))
+        axis.set_title(t("plots.time_title", lang, name=label_name(subject_name(run))))
         axis.set(xlabel=t("plots.time_axis", lang), ylabel=_latency_label(lang, log=log))
         if not log:
             axis.set_ylim(bottom=0)
-        _legend(figure, axis)
-        return _png(figure)
+        legend(figure, axis)
+        return png(figure)
 
 
 def comparison_plot(comparison: Comparison, lang: str) -> bytes | None:
@@ -295,29 +297,29 @@ def comparison_plot(comparison: Comparison, lang: str) -> bytes | None:
     if not ratios:
         return None
     a, b = record.a.latencies_ms(), record.b.latencies_ms()
-    names = [_name(name, 34) for name in pair_names(record)]
-    with _figure(1, 2) as (figure, (left, right)):
-        log = _scale(left, "x", [*ratios, 1.0])
+    names = [label_name(name, 34) for name in pair_names(record)]
+    with drawing(1, 2) as (figure, (left, right)):
+        log = scale(left, "x", [*ratios, 1.0])
         _histogram(left, ratios, log=log)
-        _band(left, comparison.ratio, _ORANGE, t("plots.ratio_band", lang, percent=SUMMARY_PERCENT))
+        _band(left, comparison.ratio, ORANGE, t("plots.ratio_band", lang, percent=SUMMARY_PERCENT))
         value = f"{comparison.ratio.value:.3f}"
         left.axvline(
             comparison.ratio.value,
-            color=_ORANGE,
+            color=ORANGE,
             lw=1.6,
             label=t("plots.ratio_line", lang, value=value),
         )
-        left.axvline(1.0, color=_DARK, lw=1.4, ls="--", label=t("plots.equal", lang))
+        left.axvline(1.0, color=DARK, lw=1.4, ls="--", label=t("plots.equal", lang))
         left.set_title(t("plots.ratio_title", lang))
         axis_name = "plots.ratio_axis_log" if log else "plots.ratio_axis"
         left.set(xlabel=t(axis_name, lang), ylabel=t("plots.pairs", lang))
-        log = _scale(right, "x", [*a, *b])
-        _ecdf(right, a, color=_BLUE, lw=2.0, label="A")
-        _ecdf(right, b, color=_ORANGE, lw=2.0, ls="--", label="B")
+        log = scale(right, "x", [*a, *b])
+        _ecdf(right, a, color=BLUE, lw=2.0, label="A")
+        _ecdf(right, b, color=ORANGE, lw=2.0, ls="--", label="B")
         limit = comparison.decision_a.check("p50").limit
         right.axvline(
             limit,
-            color=_DARK,
+            color=DARK,
             lw=1.2,
             ls=":",
             label=t("plots.limit_line", lang, name="P50", value=f"{limit:g}"),
@@ -329,4 +331,4 @@ def comparison_plot(comparison: Comparison, lang: str) -> bytes | None:
         for axis in (left, right):
             axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncol=1)
         figure.suptitle(t("plots.comparison_title", lang, a=names[0], b=names[1]), fontsize=11)
-        return _png(figure)
+        return png(figure)

@@ -35,6 +35,7 @@ from vozmetro.report.formatting import (
     waiting_text,
     when,
 )
+from vozmetro.report.quality_judged import Beside
 from vozmetro.report.rows import comparison_rows
 from vozmetro.report.words import percentage, words_of
 from vozmetro.units import GB, count, percent, size
@@ -294,9 +295,11 @@ def _because(check: Check, lang: str) -> str:
     )
 
 
-def boxes(judged: Judged, comparisons: Sequence[Comparison], level: int, lang: str) -> list[str]:
+def boxes(
+    judged: Judged, comparisons: Sequence[Comparison], beside: Beside, level: int, lang: str
+) -> list[str]:
     """Returns "Checklist de Validación" with the evidence, or what is missing, at each box."""
-    found = checklist(judged.run, judged.summary, judged.decision, comparisons)
+    found = checklist(judged.run, judged.summary, judged.decision, comparisons, beside)
     return [
         *heading(level, t("report.checklist_title", lang)),
         *(f"- [{'x' if box.ticked else ' '}] {box_text(box, lang)}" for box in found),

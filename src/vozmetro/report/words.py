@@ -5,6 +5,7 @@ from __future__ import annotations
 from vozmetro.i18n import t
 from vozmetro.measure.records import Run
 from vozmetro.quality.wer import WordErrors, run_word_errors
+from vozmetro.speech.normalize import SPELLED
 
 
 def words_of(run: Run) -> WordErrors | None:
@@ -33,7 +34,11 @@ def words_text(run: Run, lang: str) -> str:
         utterances=found.utterances,
     )
     remarks = {
-        "report.wer_digits": any(_digits(one.output) > _digits(one.text) for one in run.items),
+        "report.wer_digits": any(
+            _digits(one.output) > _digits(one.text)
+            for one in run.items
+            if one.language not in SPELLED
+        ),
         "report.wer_synthetic": all(item.source == "synthetic" for item in run.items),
     }
     return " ".join([text, *(t(code, lang) for code, holds in remarks.items() if holds)])

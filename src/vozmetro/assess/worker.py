@@ -1,0 +1,117 @@
+"""One subject of a quality study in its process: it hears batches of items, or speaks texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vozmetro.measure.live import HANG_S
+from vozmetro.measure.process import WorkerProcess
+from vozmetro.measure.records import Subject
+from vozmetro.measure.subject import Target
+from vozmetro.measure.workload import WorkItem
+
+# A study times every utterance once; what follows the load is enough to plan memory and start
+# threads, and a verdict on latency is `bench`'s.
+_WARMUP_PASS_MAX_S, _WARMUP_MAX_S = 10.0, 3.0
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """One clip as the worker told it: its length in seconds, and its times in ms."""
+
+    seconds: float
+    ms: float
+    first_audio_ms: float
+
+
+class StudyWorker:
+    """A subject that is loaded. Use it in a `with` block: leaving it ends the process.
+
+    Args:
+        target: The subject.
+        threads: Threads of its engines.
+
+    Attributes:
+        subject: Its record.
+        load_ms: Loading it.
+        peak_rss: Highest RSS so far, in bytes.
+    """
+
+    def __init__(self, target: Target, threads: int) -> None:
+        self._target = target
+        self._warm = False
+        self._worker = WorkerProcess()
+        try:
+            imported = self._worker.ask(
+                "import", limit_s=HANG_S, engines=[model.engine for model in target.models]
+            )
+            loaded = self._worker.ask(
+                "load",
+                limit_s=HANG_S,
+                kind=target.kind,
+                threads=threads,
+                parts=[
+                    {"path": str(model.path), "options": model.options} for model in target.models
+                ],
+                shapes={},
+                vocabulary={},
+            )
+        except BaseException:
+            self._worker.close()
+            raise
+        self.subject: Subject = target.record(
+            imported["labels"], imported["defaults"], loaded["input_dtypes"], None
+        )
+        self.load_ms: float = loaded["load_ms"]
+        self.peak_rss = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._worker.close()
+
+    def hear(self, items: Sequence[WorkItem]) -> list[tuple[str, float]]:
+        """Returns the words of each item, and its latency in ms."""
+        self._prepare(items)
+        reply = self._worker.ask(
+            "block", limit_s=HANG_S, order=list(range(len(items))), settle=0, probe=0
+        )
+        self.peak_rss = self._worker.ask("memory", limit_s=HANG_S)["peak_rss"]
+        times = {raw["item"]: raw["ms"] for raw in reply["samples"]}
+        return [(reply["looks"][str(index)][0], times[index]) for index in range(len(items))]
+
+    def speak(self, items: Sequence[WorkItem], paths: Sequence[Path]) -> list[Spoken]:
+        """Says the text of each item once, and writes the clips as WAV files."""
+        self._prepare(items)
+        found = []
+        for index, path in enumerate(paths):
+            told = self._worker.ask("speak", limit_s=HANG_S, item=index, path=str(path))
+            found.append(Spoken(told["seconds"], told["ms"], told["parts"]["first_audio"]))
+        self.peak_rss = self._worker.ask("memory", limit_s=HANG_S)["peak_rss"]
+        return found
+
+    def _prepare(self, items: Sequence[WorkItem]) -> None:
+        if not self._warm:
+            self._send(items[:2])
+            self._worker.ask(
+                "warmup", limit_s=HANG_S, max_s=_WARMUP_MAX_S, pass_max_s=_WARMUP_PASS_MAX_S
+            )
+            self._warm = True
+        self._send(items)
+
+    def _send(self, items: Sequence[WorkItem]) -> None:
+        self._worker.ask("items", limit_s=HANG_S, items=[item.as_json() for item in items])

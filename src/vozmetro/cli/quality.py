@@ -1,0 +1,146 @@
+"""`vozmetro quality`: how well subjects hear, or what voices say, on real speech."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vozmetro.cli.localized import LocalizedCommand
+from vozmetro.cli.options import command_line, language
+from vozmetro.cli.run import INTERRUPTED, output
+from vozmetro.errors import VozmetroError
+from vozmetro.i18n import t
+
+
+def commands(lang: str) -> list[click.Command]:
+    """Returns `quality`."""
+    say = partial(t, lang=lang)
+    options = [
+        click.argument("subjects", nargs=-1, metavar=say("cli.m_subjects")),
+        click.option("--corpus", metavar="es-ivr,en-ivr", help=say("cli.quality_corpus")),
+        click.option("--languages", metavar="es,en", help=say("cli.languages")),
+        click.option("--limit", type=click.IntRange(min=1), metavar="N", help=say("cli.limit")),
+        click.option("--conditions", default="clean", metavar="clean,ssn@10",
+                     help=say("cli.conditions")),
+        click.option("--baseline", metavar=say("cli.m_subject"), help=say("cli.baseline")),
+        click.option("--judge", metavar="STT", help=say("cli.judge")),
+        click.option("--repeats", type=int, default=1, metavar="N", help=say("cli.repeats")),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu",
+                     help=say("cli.device", default="cpu")),
+        click.option("--threads", type=int, metavar="N", help=say("cli.threads")),
+        click.option("--budget", type=click.Path(path_type=Path), metavar="TOML",
+                     help=say("cli.budget")),
+        click.option("--seed", type=int, default=0, metavar="N", help=say("cli.seed")),
+        click.option("--out", type=click.Path(path_type=Path), metavar=say("cli.m_folder"),
+                     help=say("cli.out")),
+        click.option("--resume", type=click.Path(path_type=Path), metavar="RUN",
+                     help=say("cli.resume")),
+        click.option("--json", "as_json", is_flag=True, help=say("cli.json")),
+        click.option("--no-gate", is_flag=True, help=say("cli.no_gate")),
+        language(lang),
+    ]  # fmt: skip
+
+    def quality(subjects: tuple[str, ...], **chosen: Any) -> int:
+        return _quality(subjects, chosen, lang)
+
+    function: Any = quality
+    for option in reversed(options):
+        function = option(function)
+    params = list(reversed(function.__click_params__))
+    text = say("cli.quality_help")
+    return [LocalizedCommand("quality", lang=lang, callback=function, params=params, help=text)]
+
+
+def _quality(subjects: tuple[str, ...], chosen: dict[str, Any], lang: str) -> int:
+    from vozmetro.assess import study
+    from vozmetro.cli.measure import output_folder
+    from vozmetro.cli.options import refuse_with_resume
+    from vozmetro.cli.progress import ProgressLine
+    from vozmetro.measure.storage import check_writable
+
+    resumed = chosen["resume"]
+    if bool(subjects) == bool(resumed) or (subjects and not chosen["corpus"]):
+        raise click.UsageError(t("cli.quality_usage", lang))
+    if resumed is not None:
+        refuse_with_resume(lang)
+        folder = resumed if resumed.is_dir() else resumed.parent
+        check_writable(folder)
+        with ProgressLine(lang) as line:
+            found = study.resume(resumed, listen=line)
+        return _show(found, folder, chosen, lang)
+    options = _options(chosen)
+    with output_folder(chosen["out"], f"quality-{Path(subjects[0]).stem}") as out:
+        with ProgressLine(lang) as line:
+            found = study.quality(subjects, options, out=out, listen=line)
+        return _show(found, out, chosen, lang)
+
+
+def _options(chosen: dict[str, Any]) -> Any:
+    from vozmetro.api import load_budget
+    from vozmetro.assess.options import QualityOptions
+    from vozmetro.judge.budget import Budget
+
+    return QualityOptions(
+        corpus=chosen["corpus"],
+        languages=[one.strip() for one in (chosen["languages"] or "").split(",") if one.strip()],
+        limit=chosen["limit"],
+        conditions=chosen["conditions"],
+        judge=chosen["judge"] or "",
+        repeats=chosen["repeats"],
+        baseline=chosen["baseline"] or "",
+        threads=chosen["threads"],
+        device=chosen["device"],
+        seed=chosen["seed"],
+        budget=load_budget(chosen["budget"]) if chosen["budget"] else Budget(),
+        command=command_line(),
+    )
+
+
+def _show(study: Any, out: Path, chosen: dict[str, Any], lang: str) -> int:
+    """Prints a study, writes its report, and returns the exit code."""
+    from rich.console import Console
+
+    from vozmetro.report.quality import print_quality
+    from vozmetro.report.quality_judged import judged_study
+    from vozmetro.report.quality_page import study_json, write_quality
+
+    judged = judged_study(study)
+    with output():
+        if chosen["as_json"]:
+            click.echo(json.dumps(study_json(judged), ensure_ascii=False, indent=1))
+        else:
+            print_quality(Console(), judged, lang)
+    written = write_quality(out, judged, lang)
+    if not chosen["as_json"]:
+        with output():
+            click.echo(t("cli.report_written", lang, path=written))
+    return _exit_code(judged, out, chosen["no_gate"], lang)
+
+
+def _exit_code(judged: Any, out: Path, no_gate: bool, lang: str) -> int:
+    """As for a measurement: of several subjects the better one counts."""
+    from vozmetro.cli.measure import EXIT_CODES
+
+    study = judged.study
+    if study.status == "failed" and study.failure is not None:
+        error = VozmetroError(study.failure.code, **study.failure.fields)
+        click.echo(f"{t('cli.error', lang)} {error.message(lang)}", err=True)
+        click.echo(t("cli.partial_saved", lang, path=out), err=True)
+        return 2
+    if study.status == "interrupted":
+        click.echo(t("cli.interrupted", lang, command="quality", path=out), err=True)
+        return INTERRUPTED
+    for one in judged.systems:
+        if one.system.failure is not None:
+            error = VozmetroError(one.system.failure.code, **one.system.failure.fields)
+            click.echo(f"{t('cli.error', lang)} {one.name}: {error.message(lang)}", err=True)
+            click.echo(t("cli.partial_saved", lang, path=out), err=True)
+            return 2
+    found = {one.status for one in judged.systems}
+    if no_gate or not any(one.checks for one in judged.systems):
+        return 0
+    return next(code for status, code in EXIT_CODES.items() if status in found)

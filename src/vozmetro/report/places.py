@@ -1,0 +1,4 @@
+"""Names of the files of a report in its folder."""
+
+REPORT = "report.md"
+PLOTS = "plots"
