@@ -25,8 +25,6 @@ from vozmetro.measure.storage import QUALITY_FILE
 from vozmetro.speech import known
 from vozmetro.speech.corpus import load_corpus
 
-pytest.importorskip("G722")
-
 Said = tuple[int, str, str]
 Call = Callable[..., Said]
 

@@ -198,7 +198,7 @@ def test_words_that_are_no_data_set(place):
 
 def parquet(folder: Path) -> None:
     """As a hub keeps them: the files inside the table, whose column is marked as audio."""
-    pyarrow = pytest.importorskip("pyarrow")
+    import pyarrow
     from datasets import Audio, Features, Value
     from pyarrow.parquet import write_table
 
@@ -212,7 +212,6 @@ def parquet(folder: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_data_set_on_disk(tmp_path, monkeypatch):
-    pytest.importorskip("datasets")
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     folder = tmp_path / "voces" / "prueba"
     parquet(folder)
@@ -231,7 +230,7 @@ def test_a_data_set_on_disk(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_hub_that_cannot_be_reached(monkeypatch, tmp_path):
-    datasets = pytest.importorskip("datasets")
+    import datasets
 
     def unreachable(*_: object, **__: object) -> None:
         raise ConnectionError("Couldn't reach the hub\nand more")
