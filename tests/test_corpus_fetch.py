@@ -61,6 +61,12 @@ def test_a_folder_of_packages(debs, cache):
     assert sorted(one.name for one in cache.iterdir()) == ["prueba"]
 
 
+def test_the_cache_may_lie_elsewhere(debs, tmp_path, monkeypatch):
+    monkeypatch.setenv("VOZMETRO_CACHE", str(tmp_path / "elsewhere"))
+    fetched.fetch(entry(), given=debs)
+    assert load_corpus("prueba")[0].path.is_relative_to(tmp_path / "elsewhere" / "corpora")
+
+
 def test_afterwards_nothing_is_needed(debs, monkeypatch):
     fetched.fetch(entry(), given=debs)
     shutil.rmtree(debs)

@@ -7,12 +7,23 @@ place on disk are read from the metadata that pip wrote.
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from vozmetro.errors import MissingExtraError, ModelError
 
 CHUNK = 1 << 20
 """Bytes held in memory at once while a file is hashed or copied."""
+
+
+def cache_dir() -> Path:
+    """Returns the folder for what was fetched or made: VOZMETRO_CACHE, else the user's cache."""
+    override = os.environ.get("VOZMETRO_CACHE")
+    if override:
+        return Path(override).expanduser()
+    from platformdirs import user_cache_dir
+
+    return Path(user_cache_dir("vozmetro", appauthor=False))
 
 
 def is_file(path: Path) -> bool:

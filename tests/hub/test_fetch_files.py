@@ -8,8 +8,9 @@ import onnx_zoo as zoo
 import pytest
 from hub_words import REPO, SOURCE, refusal
 
+from vozmetro import packages
 from vozmetro.errors import InputError, ModelError
-from vozmetro.models import assemble, receipt
+from vozmetro.models import receipt
 from vozmetro.models.fetch import fetch
 from vozmetro.models.fetched import Progress
 from vozmetro.models.resolve import resolve
@@ -217,5 +218,5 @@ def test_records_survive_the_round(tmp_path):
 def test_the_cache_has_one_folder_for_each_commit(server, files):
     server.repo(REPO).push(files)
     one = fetch(SOURCE, revision="main")
-    assert one.folder.parent == assemble.cache_dir() / "hub" / "voces--prueba"
+    assert one.folder.parent == packages.cache_dir() / "hub" / "voces--prueba"
     assert one.folder.name == one.source.commit

@@ -23,19 +23,9 @@ from vozmetro.models.fetched import SPARE_BYTES
 _DAY_S = 86_400
 
 
-def cache_dir() -> Path:
-    """Returns the folder for joined files: VOZMETRO_CACHE, else the user's cache folder."""
-    override = os.environ.get("VOZMETRO_CACHE")
-    if override:
-        return Path(override).expanduser()
-    from platformdirs import user_cache_dir
-
-    return Path(user_cache_dir("vozmetro", appauthor=False))
-
-
 def hub_home(repo: str) -> Path:
     """Returns where a repository of a hub is fetched to, a folder for each commit."""
-    return cache_dir() / "hub" / repo.replace("/", "--")
+    return packages.cache_dir() / "hub" / repo.replace("/", "--")
 
 
 def model_folder(entry: Entry) -> Path:
@@ -64,7 +54,7 @@ def _from_packages(entry: Entry) -> Path:
         found = [_verified(file.parts[0], entry.extra) for file in entry.files]
         return found[0].parent
     # The name holds the content, so that two versions of vozmetro can share the cache.
-    folder = cache_dir() / "models" / f"{entry.name}-{entry.files[0].sha256[:12]}"
+    folder = packages.cache_dir() / "models" / f"{entry.name}-{entry.files[0].sha256[:12]}"
     stale = [f for f in entry.files if not packages.is_intact(folder / f.name, f.bytes, f.sha256)]
     if stale:
         _build(folder, stale, entry.extra)

@@ -34,7 +34,7 @@ def converted_folder(entry: Entry, base: Entry) -> Path:
         ModelError: A package's file is damaged, `cache_full` or `cache_unwritable`.
     """
     name = f"{entry.name}-{base.files[0].sha256[:12]}-{writer()[:12]}"
-    folder = assemble.cache_dir() / "models" / name
+    folder = packages.cache_dir() / "models" / name
     if not _is_intact(folder):
         _build(entry, assemble.model_folder(base), folder)
     return folder

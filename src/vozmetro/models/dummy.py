@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 from vozmetro import packages, units
 from vozmetro.errors import InputError, ModelError, OutputError
-from vozmetro.models import architectures, assemble, converted, safety, tensors
+from vozmetro.models import architectures, converted, safety, tensors
 from vozmetro.models.architectures import Architecture
 from vozmetro.models.convert.builder import Precision, Scheme
 from vozmetro.models.convert.dummy_source import DummySource
@@ -180,7 +180,7 @@ def _places(
     if output is None:
         depth = "" if layers is None else f"-{layers}layers"
         name = f"{architecture.name}-{precision}{depth}-seed{seed}-{architecture.sha256[:12]}"
-        output = assemble.cache_dir() / "dummy" / name
+        output = packages.cache_dir() / "dummy" / name
     if architecture.graphs != ("text",):
         return output, output, output / RECORD
     path = output if output.suffix == ".onnx" else output / f"{architecture.name}.onnx"

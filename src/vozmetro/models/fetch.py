@@ -61,7 +61,7 @@ def fetch(
     on_hub = source.startswith(hub.PREFIX) or (entry is not None and entry.hub is not None)
     if not on_hub and (revision is not None or include or refresh):
         raise InputError("hub_option", source=source)
-    with _disk(target or assemble.cache_dir()):
+    with _disk(target or packages.cache_dir()):
         if entry is not None and entry.hub is None:
             return _packaged(entry, target, listen)
         if on_hub:

@@ -78,9 +78,7 @@ class CorpusReceipt(_Record):
 
 def folder_of(name: str) -> Path:
     """Returns where a corpus lies, or will."""
-    from platformdirs import user_cache_dir
-
-    return Path(user_cache_dir("vozmetro", appauthor=False)) / "corpora" / name
+    return packages.cache_dir() / "corpora" / name
 
 
 def receipt_of(name: str) -> CorpusReceipt | None:
