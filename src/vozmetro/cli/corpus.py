@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vozmetro.cli.localized import LocalizedCommand, LocalizedGroup
+from vozmetro.cli.localized import make_command, make_group
 from vozmetro.cli.options import language
 from vozmetro.cli.progress import ProgressLine
 from vozmetro.cli.run import output as printing
+from vozmetro.cli.run import print_json
 from vozmetro.errors import InputError, VozmetroError
 from vozmetro.i18n import t
 
@@ -28,22 +28,9 @@ if TYPE_CHECKING:
 
 def commands(lang: str) -> list[click.Command]:
     """Returns the group `corpus`."""
-    text = t("cli.corpus_help", lang)
-    group = LocalizedGroup("corpus", lang=lang, help=text, no_args_is_help=True)
+    group = make_group("corpus", lang, (_list, _fetch, _show))
     language(lang)(group)
-    for make in (_list, _fetch, _show):
-        group.add_command(make(lang))
     return [group]
-
-
-def _command(name: str, lang: str, function: Callable[..., int]) -> click.Command:
-    params = list(reversed(getattr(function, "__click_params__", [])))
-    text = t(f"cli.corpus_{name}_help", lang)
-    return LocalizedCommand(name, lang=lang, callback=function, params=params, help=text)
-
-
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=1, default=str))
 
 
 def _list(lang: str) -> click.Command:
@@ -60,12 +47,12 @@ def _list(lang: str) -> click.Command:
         listed = [_listed(name) for name in known.names()]
         with printing():
             if as_json:
-                _print_json([asdict(one) for one in listed])
+                print_json([asdict(one) for one in listed])
             else:
                 print_list(Console(), listed, lang)
         return 0
 
-    return _command("list", lang, run)
+    return make_command("corpus", "list", lang, run)
 
 
 def _listed(name: str) -> Listed:
@@ -133,10 +120,10 @@ def _fetch(lang: str) -> click.Command:
                     click.echo(say("corpus.fetched", name=record.name, n=sounds, path=folder))
         if as_json:
             with printing():
-                _print_json(told)
+                print_json(told)
         return 0
 
-    return _command("fetch", lang, run)
+    return make_command("corpus", "fetch", lang, run)
 
 
 def _fetching(line: ProgressLine, name: str) -> None:
@@ -200,13 +187,13 @@ def _show(lang: str) -> click.Command:
         shown = [_shown(spec, record, lang) for spec in corpora]
         with printing():
             if as_json:
-                _print_json([asdict(one) for one in shown])
+                print_json([asdict(one) for one in shown])
             else:
                 for one in shown:
                     print_shown(Console(), one, lang)
         return 0
 
-    return _command("show", lang, run)
+    return make_command("corpus", "show", lang, run)
 
 
 def _shown(spec: str, study: QualityStudy | None, lang: str) -> Shown:

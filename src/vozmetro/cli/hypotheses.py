@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from datetime import UTC, datetime
 from functools import partial
@@ -59,7 +58,7 @@ def _checked(file: str, runs: tuple[Path, ...], out: Path | None, as_json: bool,
     """Prints what became of the claims and writes the page; the exit code is that of a report."""
     from rich.console import Console
 
-    from vozmetro.cli.run import output
+    from vozmetro.cli.run import output, print_json
     from vozmetro.hypotheses.files import read_claims, read_evidence
     from vozmetro.judge.evidence import machine_of
     from vozmetro.judge.hypotheses import check as check_claims
@@ -79,7 +78,7 @@ def _checked(file: str, runs: tuple[Path, ...], out: Path | None, as_json: bool,
     with output():
         if as_json:
             found = findings_json(claims, findings, machine, lang)
-            click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+            print_json(found)
             return 0
         print_findings(Console(), claims, findings, lang)
         if out is not None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from vozmetro.cli.localized import LocalizedCommand, LocalizedGroup
-from vozmetro.cli.options import language
+from vozmetro.cli.localized import make_command, make_group
+from vozmetro.cli.options import having, language
 from vozmetro.cli.run import output
 from vozmetro.errors import InputError, MissingExtraError
 from vozmetro.i18n import t
@@ -32,18 +32,9 @@ _PORT = 8765
 
 def commands(lang: str) -> list[click.Command]:
     """Returns the group `listen`."""
-    text = t("cli.listen_help", lang)
-    group = LocalizedGroup("listen", lang=lang, help=text, no_args_is_help=True)
+    group = make_group("listen", lang, (_start, _new, _serve, _results))
     language(lang)(group)
-    for make in (_start, _new, _serve, _results):
-        group.add_command(make(lang))
     return [group]
-
-
-def _command(name: str, lang: str, function: Callable[..., int]) -> click.Command:
-    params = list(reversed(getattr(function, "__click_params__", [])))
-    text = t(f"cli.listen_{name}_help", lang)
-    return LocalizedCommand(name, lang=lang, callback=function, params=params, help=text)
 
 
 def _making(lang: str) -> Callable[[F], F]:
@@ -68,12 +59,7 @@ def _making(lang: str) -> Callable[[F], F]:
                      help=say("cli.listen_seed", default=0)),
     ]  # fmt: skip
 
-    def add(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
+    return having(options)
 
 
 def _serving(lang: str) -> Callable[[F], F]:
@@ -89,12 +75,7 @@ def _serving(lang: str) -> Callable[[F], F]:
                      help=say("cli.listen_public_name")),
     ]  # fmt: skip
 
-    def add(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
+    return having(options)
 
 
 def _start(lang: str) -> click.Command:
@@ -112,7 +93,7 @@ def _start(lang: str) -> click.Command:
         finally:
             listening.close()
 
-    return _command("start", lang, start)
+    return make_command("listen", "start", lang, start)
 
 
 def _new(lang: str) -> click.Command:
@@ -129,7 +110,7 @@ def _new(lang: str) -> click.Command:
         click.echo(say("listen.serve_with", path=made.folder))
         return 0
 
-    return _command("new", lang, new)
+    return make_command("listen", "new", lang, new)
 
 
 def _serve(lang: str) -> click.Command:
@@ -144,7 +125,7 @@ def _serve(lang: str) -> click.Command:
         finally:
             listening.close()
 
-    return _command("serve", lang, serve)
+    return make_command("listen", "serve", lang, serve)
 
 
 def _results(lang: str) -> click.Command:
@@ -175,7 +156,7 @@ def _results(lang: str) -> click.Command:
                 click.echo(say("listen.comments_there", n=record.comments))
         return 0
 
-    return _command("results", lang, results)
+    return make_command("listen", "results", lang, results)
 
 
 def _make(systems: tuple[str, ...], chosen: dict[str, Any], lang: str) -> Made:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -53,6 +54,26 @@ class LocalizedGroup(LocalizedCommand, click.Group):
                 rows.append((name, command.get_short_help_str(limit=200)))
         with formatter.section(t("cli.commands", self.lang)):
             formatter.write_dl(rows)
+
+
+def make_group(
+    name: str, lang: str, makers: Iterable[Callable[[str], click.Command]]
+) -> LocalizedGroup:
+    """Returns a group with its help from the catalogue, and the commands that `makers` make."""
+    text = t(f"cli.{name}_help", lang)
+    group = LocalizedGroup(name, lang=lang, help=text, no_args_is_help=True)
+    for make in makers:
+        group.add_command(make(lang))
+    return group
+
+
+def make_command(
+    group: str, name: str, lang: str, function: Callable[..., int]
+) -> LocalizedCommand:
+    """Returns a group's command from a decorated function, with its help from the catalogue."""
+    params = list(reversed(getattr(function, "__click_params__", [])))
+    text = t(f"cli.{group}_{name}_help", lang)
+    return LocalizedCommand(name, lang=lang, callback=function, params=params, help=text)
 
 
 def usage_message(error: click.UsageError, lang: str) -> str:

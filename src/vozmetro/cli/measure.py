@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from rich.console import Console
 from vozmetro import api, studies
 from vozmetro.cli.options import RUNS_FOLDER, command_line, to_options
 from vozmetro.cli.progress import ProgressLine
-from vozmetro.cli.run import INTERRUPTED, output
+from vozmetro.cli.run import INTERRUPTED, output, print_json
 from vozmetro.errors import InputError, OutputError, VozmetroError
 from vozmetro.i18n import t
 from vozmetro.judge.comparison import Comparison
@@ -146,7 +145,7 @@ def show_run(run: Run, out: Path, chosen: dict[str, Any], lang: str) -> int:
     with output():
         if chosen["as_json"]:
             found = summary_json(run, summary, decision)
-            click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+            print_json(found)
         else:
             print_run(Console(), run, summary, decision, lang)
             if chosen.get("quality"):
@@ -161,7 +160,7 @@ def show_comparison(comparison: Comparison, out: Path, chosen: dict[str, Any], l
     decisions = [comparison.decision_a, comparison.decision_b]
     with output():
         if chosen["as_json"]:
-            click.echo(json.dumps(comparison_json(comparison), ensure_ascii=False, indent=1))
+            print_json(comparison_json(comparison))
         else:
             print_comparison(Console(), comparison, lang)
             if chosen.get("quality"):
@@ -175,7 +174,7 @@ def show_study(study: DepthStudy, out: Path, chosen: dict[str, Any], lang: str) 
     found = depth_report(study)
     with output():
         if chosen["as_json"]:
-            click.echo(json.dumps(study_json(study, found), ensure_ascii=False, indent=1))
+            print_json(study_json(study, found))
         else:
             print_study(Console(), study, found, lang)
     _say(lambda: write_study(out, study, found, lang), out, lang, chosen["as_json"])

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from vozmetro.cli.localized import LocalizedCommand, LocalizedGroup
+from vozmetro.cli.localized import make_command, make_group
 from vozmetro.cli.options import language
 from vozmetro.cli.run import output as printing
+from vozmetro.cli.run import print_json
 from vozmetro.errors import InputError, VozmetroError
 from vozmetro.i18n import t
 from vozmetro.units import plain
@@ -26,22 +25,9 @@ _MOST_SIZE = 1 << 31
 
 def commands(lang: str) -> list[click.Command]:
     """Returns the group `models`."""
-    text = t("cli.models_help", lang)
-    group = LocalizedGroup("models", lang=lang, help=text, no_args_is_help=True)
+    group = make_group("models", lang, (_list, _fetch, _verify, _inspect, _dummy))
     language(lang)(group)
-    for make in (_list, _fetch, _verify, _inspect, _dummy):
-        group.add_command(make(lang))
     return [group]
-
-
-def _command(name: str, lang: str, function: Callable[..., int]) -> click.Command:
-    params = list(reversed(getattr(function, "__click_params__", [])))
-    text = t(f"cli.models_{name}_help", lang)
-    return LocalizedCommand(name, lang=lang, callback=function, params=params, help=text)
-
-
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=1, default=str))
 
 
 def _list(lang: str) -> click.Command:
@@ -58,12 +44,12 @@ def _list(lang: str) -> click.Command:
         listed = [Listed(entry, _state(entry)) for entry in catalogue().values()]
         with printing():
             if as_json:
-                _print_json([_described(one.entry, one.state) for one in listed])
+                print_json([_described(one.entry, one.state) for one in listed])
             else:
                 print_list(Console(), listed, lang)
         return 0
 
-    return _command("list", lang, run)
+    return make_command("models", "list", lang, run)
 
 
 def _described(entry: Entry, state: State) -> dict[str, object]:
@@ -134,12 +120,12 @@ def _fetch(lang: str) -> click.Command:
         with printing():
             if as_json:
                 told = {"folder": found.folder, "path": found.path, "received": found.received}
-                _print_json({**told, "source": found.source.model_dump()})
+                print_json({**told, "source": found.source.model_dump()})
             else:
                 print_fetched(Console(), found, out is not None, lang)
         return 0
 
-    return _command("fetch", lang, run)
+    return make_command("models", "fetch", lang, run)
 
 
 def _verify(lang: str) -> click.Command:
@@ -158,12 +144,12 @@ def _verify(lang: str) -> click.Command:
         found = verify(model, trial=not no_trial)
         with printing():
             if as_json:
-                _print_json(found.to_json())
+                print_json(found.to_json())
             else:
                 print_verification(Console(), found, lang)
         return 0 if found.ok else 1
 
-    return _command("verify", lang, run)
+    return make_command("models", "verify", lang, run)
 
 
 def _inspect(lang: str) -> click.Command:
@@ -188,12 +174,12 @@ def _inspect(lang: str) -> click.Command:
             if as_json:
                 told = found.to_json()
                 told["told"] = [reason_text(remark, lang) for remark in found.remarks]
-                _print_json(told)
+                print_json(told)
             else:
                 print_overview(Console(), found, lang)
         return 1 if claimed == "audio" and found.modality.hears is not True else 0
 
-    return _command("inspect", lang, run)
+    return make_command("models", "inspect", lang, run)
 
 
 def sizes(text: str | None) -> dict[str, int]:
@@ -248,4 +234,4 @@ def _dummy(lang: str) -> click.Command:
             click.echo(say("models.fetched_next", path=plain(written)))
         return 0
 
-    return _command("dummy", lang, run)
+    return make_command("models", "dummy", lang, run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +28,17 @@ def language(lang: str) -> Callable[[F], F]:
     return click.option(
         "--lang", type=click.Choice(LANGUAGES), expose_value=False, help=t("cli.lang", lang)
     )
+
+
+def having(options: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
+    """Returns a decorator that gives a command several options, in this order."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 def measuring(lang: str, *, depths: bool = True) -> Callable[[F], F]:
@@ -72,12 +83,7 @@ def measuring(lang: str, *, depths: bool = True) -> Callable[[F], F]:
         language(lang),
     ]  # fmt: skip
 
-    def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
+    return having(options)
 
 
 def refuse_with_resume(lang: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import click
 
 from vozmetro.cli.localized import LocalizedCommand
-from vozmetro.cli.options import command_line, language
-from vozmetro.cli.run import INTERRUPTED, output
+from vozmetro.cli.options import command_line, having, language
+from vozmetro.cli.run import INTERRUPTED, output, print_json
 from vozmetro.errors import VozmetroError
 from vozmetro.i18n import t
 
@@ -47,9 +46,7 @@ def commands(lang: str) -> list[click.Command]:
     def quality(subjects: tuple[str, ...], **chosen: Any) -> int:
         return _quality(subjects, chosen, lang)
 
-    function: Any = quality
-    for option in reversed(options):
-        function = option(function)
+    function: Any = having(options)(quality)
     params = list(reversed(function.__click_params__))
     text = say("cli.quality_help")
     return [LocalizedCommand("quality", lang=lang, callback=function, params=params, help=text)]
@@ -111,7 +108,7 @@ def _show(study: Any, out: Path, chosen: dict[str, Any], lang: str) -> int:
     judged = judged_study(study)
     with output():
         if chosen["as_json"]:
-            click.echo(json.dumps(study_json(judged), ensure_ascii=False, indent=1))
+            print_json(study_json(judged))
         else:
             print_quality(Console(), judged, lang)
     written = write_quality(out, judged, lang)

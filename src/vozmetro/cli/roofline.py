@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from vozmetro.cli.localized import LocalizedCommand
-from vozmetro.cli.options import command_line, integers, language, numbers, shape
+from vozmetro.cli.options import command_line, having, integers, language, numbers, shape
 from vozmetro.cli.run import output
 from vozmetro.i18n import t
 
@@ -42,9 +42,7 @@ def commands(lang: str) -> list[click.Command]:
     def roofline(subject: str | None, **chosen: Any) -> int:
         return _roofline(subject, chosen, lang)
 
-    function: Any = roofline
-    for option in reversed(options):
-        function = option(function)
+    function: Any = having(options)(roofline)
     params = list(reversed(function.__click_params__))
     text = say("cli.roofline_help")
     return [LocalizedCommand("roofline", lang=lang, callback=function, params=params, help=text)]

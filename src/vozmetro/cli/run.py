@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -40,6 +41,11 @@ def output() -> Iterator[None]:
     except (BrokenPipeError, SystemExit):
         # rich answers a broken pipe with SystemExit. What is still buffered goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_json(value: object) -> None:
+    """Prints a value as JSON."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=1, default=str))
 
 
 def _fail(message: str, code: int, lang: str) -> int:
