@@ -333,7 +333,7 @@ def test_a_cache_that_cannot_be_written(halved, monkeypatch, tmp_path):
 
 def test_the_cache_is_the_users_unless_told(monkeypatch):
     monkeypatch.delenv("VOZMETRO_CACHE")
-    assert assemble.cache_dir().name == "vozmetro"
+    assert packages.cache_dir().name == "vozmetro"
 
 
 def test_a_whole_model_stays_in_its_package(tmp_path, monkeypatch):

@@ -280,7 +280,14 @@ def test_only_the_same_subject_is_spoken_of() -> None:
     run = fast_run({"limits": {"wer_max": 0.3}})
     other = make_study({"whisper-large": {"clean": ["no"] * 30}}, said=SAID * 10)
     own = known_figures(run)
+    assert own
     assert known_figures(run, Beside.of([other])) == own
+    # Other files under the same name are another model.
+    (system,) = make_study({run.subject.name: {"clean": ["no"] * 30}}, said=SAID * 10).systems
+    files = [one.model_copy(update={"sha256": "0" * 64}) for one in system.subject.files]
+    subject = system.subject.model_copy(update={"files": files})
+    changed = other.model_copy(update={"systems": [system.model_copy(update={"subject": subject})]})
+    assert known_figures(run, Beside.of([changed])) == own
 
 
 def test_each_side_of_a_comparison_is_the_others_baseline() -> None:

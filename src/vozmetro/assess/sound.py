@@ -6,8 +6,6 @@ import random
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from vozmetro.audio import SPEECH_RATE, Waveform, read
 from vozmetro.errors import InputError
@@ -62,7 +60,7 @@ def items_of(
 
 
 class Sound:
-    """Makes the files of items. Use it in a `with` block: leaving it takes the files away.
+    """Makes the files of items, which `close` takes away.
 
     Args:
         utterances: What noises are fitted to.
@@ -94,15 +92,8 @@ class Sound:
         self._predicted_ids = frozenset(chosen if predict else ())
         self._folder = tempfile.TemporaryDirectory(prefix="vozmetro-sound-")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Takes away all that was made."""
         self._folder.cleanup()
 
     def ready(self, item: SpeechItem) -> tuple[WorkItem, SpeechItem]:

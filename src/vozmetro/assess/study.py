@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -176,13 +176,14 @@ def _listen(
     # Mixed, so that a study that was cut short is a fair part, and drift meets all conditions.
     random.Random(settings.seed).shuffle(order)  # noqa: S311
     predict = settings.threads if len(named) > 1 and _can_predict() else 0
-    with Sound(utterances, named, settings.seed, predict=predict) as sound:
+    with closing(Sound(utterances, named, settings.seed, predict=predict)) as sound:
         for group in groups:
             with ExitStack() as stack:
                 workers = {}
                 for number, target in group:
                     growing.listen(Progress("loading", target.name))
-                    workers[number] = stack.enter_context(StudyWorker(target, settings.threads))
+                    worker = StudyWorker(target, settings.threads)
+                    workers[number] = stack.enter_context(closing(worker))
                     _describe(growing, number, workers[number])
                 _hear_all(growing, workers, order, sound)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def speak(growing: Growing, targets: Sequence[Target]) -> None:
     for number, target in enumerate(targets):
         folder = _made(growing.out / CLIPS / names[number])
         growing.listen(Progress("loading", target.name))
-        with StudyWorker(target, growing.record.settings.threads) as worker:
+        with closing(StudyWorker(target, growing.record.settings.threads)) as worker:
             growing.systems[number] = growing.systems[number].model_copy(
                 update={"subject": worker.subject, "load_ms": worker.load_ms}
             )
@@ -155,7 +155,7 @@ def _judge(growing: Growing) -> None:
     settings = growing.record.settings
     target = resolve_subject(settings.judge, device=settings.device)
     growing.listen(Progress("loading", target.name))
-    with StudyWorker(target, settings.threads) as worker:
+    with closing(StudyWorker(target, settings.threads)) as worker:
         growing.judge = worker.subject
         growing.human = _judged(growing, worker, growing.human, HUMAN)
         for number, system in enumerate(growing.systems):

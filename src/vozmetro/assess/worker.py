@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from vozmetro.measure.live import HANG_S
 from vozmetro.measure.process import WorkerProcess
@@ -29,7 +27,7 @@ class Spoken:
 
 
 class StudyWorker:
-    """A subject that is loaded. Use it in a `with` block: leaving it ends the process.
+    """A subject that is loaded, in a process that `close` ends.
 
     Args:
         target: The subject.
@@ -68,17 +66,6 @@ class StudyWorker:
         )
         self.load_ms: float = loaded["load_ms"]
         self.peak_rss = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends the process."""

@@ -6,20 +6,17 @@ a report can take it up.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from vozmetro.errors import InputError
 from vozmetro.measure.records import Note, Record
-from vozmetro.measure.storage import write_atomic
+from vozmetro.measure.storage import read_raw, validated, write_atomic
 
 SCHEMA_VERSION: Literal[1] = 1
 LISTENING_FILE = "listening.json"
 """Name of the record in its folder."""
-MOST_BYTES = 32 << 20
 
 Method = Literal["acr", "ab", "ccr", "mushra"]
 
@@ -221,20 +218,4 @@ def load(path: Path) -> ListeningRecord:
         InputError: `run_missing`, `run_unreadable` or `run_newer`.
     """
     path = path / LISTENING_FILE if path.is_dir() else path
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError("run_unreadable", path=path, detail=f"> {MOST_BYTES} B")
-        raw = json.loads(path.read_bytes())
-        version = raw["schema_version"]
-    except FileNotFoundError as error:
-        raise InputError("run_missing", path=path) from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError("run_unreadable", path=path, detail=type(error).__name__) from error
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise InputError("run_newer", path=path, version=version, known=SCHEMA_VERSION)
-    try:
-        return ListeningRecord.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError("run_unreadable", path=path, detail=f"{where}: {first['msg']}") from error
+    return validated(ListeningRecord, read_raw(path, SCHEMA_VERSION), path)

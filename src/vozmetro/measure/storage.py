@@ -7,20 +7,23 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from vozmetro.errors import InputError, OutputError
 from vozmetro.measure.depth_records import AnyRecord, DepthStudy
 from vozmetro.measure.quality_records import QualityStudy
-from vozmetro.measure.records import SCHEMA_VERSION, ComparisonRecord, Run
+from vozmetro.measure.records import SCHEMA_VERSION, ComparisonRecord, Record, Run
 from vozmetro.measure.roofline_records import Roofline
 
 RUN_FILE, COMPARISON_FILE, DEPTHS_FILE = "run.json", "comparison.json", "depths.json"
 QUALITY_FILE = "quality.json"
 """Names of saved records in their folder."""
 RECORD_FILES = (COMPARISON_FILE, DEPTHS_FILE, RUN_FILE)
+MOST_BYTES = 1 << 30
+"""Bytes of the largest record that is read."""
+R = TypeVar("R", bound=Record)
 
 
 def save(record: AnyRecord | QualityStudy, path: Path) -> None:
@@ -114,25 +117,50 @@ def load_any(path: Path | str) -> AnyRecord | Roofline | QualityStudy:
         names = [path / name for name in RECORD_FILES]
         names.append(path / QUALITY_FILE)
         path = next((name for name in names if name.is_file()), path / RUN_FILE)
-    try:
-        raw = json.loads(path.read_bytes())
-        version = raw["schema_version"]
-    except FileNotFoundError as error:
-        raise InputError("run_missing", path=path) from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError("run_unreadable", path=path, detail=type(error).__name__) from error
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise InputError("run_newer", path=path, version=version, known=SCHEMA_VERSION)
-    if version < 1:
-        raise InputError("run_unreadable", path=path, detail=f"schema_version {version}")
+    raw = read_raw(path, SCHEMA_VERSION)
     kinds: dict[str, type[AnyRecord | Roofline | QualityStudy]] = {
         "quality": QualityStudy,
         "comparison": ComparisonRecord,
         "depths": DepthStudy,
         "roofline": Roofline,
     }
+    return validated(kinds.get(str(raw.get("type")), Run), _upgraded(raw), path)
+
+
+def read_raw(path: Path, known: int) -> dict[str, Any]:
+    """Returns a record's JSON, of a schema that is known.
+
+    Args:
+        path: The file.
+        known: The newest version that can be read.
+
+    Raises:
+        InputError: `run_missing`, `run_unreadable` or `run_newer`.
+    """
     try:
-        return kinds.get(str(raw.get("type")), Run).model_validate(_upgraded(raw))
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError("run_unreadable", path=path, detail=f"> {MOST_BYTES >> 20} MiB")
+        raw: dict[str, Any] = json.loads(path.read_bytes())
+        version = raw["schema_version"]
+    except FileNotFoundError as error:
+        raise InputError("run_missing", path=path) from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError("run_unreadable", path=path, detail=type(error).__name__) from error
+    if not isinstance(version, int) or version > known:
+        raise InputError("run_newer", path=path, version=version, known=known)
+    if version < 1:
+        raise InputError("run_unreadable", path=path, detail=f"schema_version {version}")
+    return raw
+
+
+def validated(kind: type[R], raw: dict[str, Any], path: Path) -> R:
+    """Returns a record of a kind from its JSON.
+
+    Raises:
+        InputError: `run_unreadable`, naming the first field that is wrong.
+    """
+    try:
+        return kind.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

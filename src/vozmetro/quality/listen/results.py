@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from vozmetro.measure.listening_records import (
     Strength,
     SystemScore,
 )
+from vozmetro.measure.records import Note
 from vozmetro.quality.listen import estimates
 from vozmetro.quality.listen.estimates import Votes
 from vozmetro.quality.listen.plan import Trial, loaded
@@ -84,15 +86,8 @@ def evaluate(
         half_width: As for `read`.
     """
     wanted = half_width or HALF_WIDTHS[study.method]
-    given: dict[int, list[Given]] = {one.number: [] for one in listeners}
     plans = {one.number: loaded(one.plan, study) for one in listeners}
-    lengths = {clip.id: clip.seconds for clip in study.clips}
-    for one in answered:
-        plan = plans.get(one.listener, ())
-        if 0 <= one.position < len(plan) and _fits(study, plan[one.position], one):
-            trial = plan[one.position]
-            heard = sum(lengths[clip] for clip in (*trial.clips, trial.reference) if clip)
-            given[one.listener].append(Given(trial, one.values, one.seconds - heard))
+    given = _given(study, plans, answered)
     notes = {
         one.number: screen(study, given[one.number], len(plans[one.number])) for one in listeners
     }
@@ -111,7 +106,7 @@ def evaluate(
     return ListeningRecord(
         id=study.id,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        vozmetro=study.vozmetro,
+        vozmetro=version("vozmetro"),
         method=study.method,
         scales=list(study.scales),
         names=study.systems,
@@ -124,21 +119,40 @@ def evaluate(
         strengths=strengths,
         separations=separations,
         listeners=[
-            Listened(
-                number=one.number + 1,
-                kept=one.number in kept,
-                reasons=notes[one.number],
-                answered=len(given[one.number]),
-                trials=len(plans[one.number]),
-                lang=one.lang,
-                first_language=one.first_language,
-                hearing=one.hearing,
-                device=one.device,
-                tones_right=one.tones_right,
-            )
+            _listened(one, notes[one.number], len(given[one.number]), len(plans[one.number]))
             for one in listeners
         ],
         comments=sum(bool(one.comment) for one in listeners),
+    )
+
+
+def _given(
+    study: Study, plans: Mapping[int, Sequence[Trial]], answered: Iterable[Answered]
+) -> dict[int, list[Given]]:
+    """Answers by listener, beside the trials that they are to; what fits none is left out."""
+    given: dict[int, list[Given]] = {number: [] for number in plans}
+    lengths = {clip.id: clip.seconds for clip in study.clips}
+    for one in answered:
+        plan = plans.get(one.listener, ())
+        if 0 <= one.position < len(plan) and _fits(study, plan[one.position], one):
+            trial = plan[one.position]
+            heard = sum(lengths[clip] for clip in (*trial.clips, trial.reference) if clip)
+            given[one.listener].append(Given(trial, one.values, one.seconds - heard))
+    return given
+
+
+def _listened(one: Listener, reasons: list[Note], answered: int, trials: int) -> Listened:
+    return Listened(
+        number=one.number + 1,
+        kept=not reasons,
+        reasons=reasons,
+        answered=answered,
+        trials=trials,
+        lang=one.lang,
+        first_language=one.first_language,
+        hearing=one.hearing,
+        device=one.device,
+        tones_right=one.tones_right,
     )
 
 
