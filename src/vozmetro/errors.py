@@ -57,3 +57,9 @@ class MeasurementError(VozmetroError):
 
 class OutputError(VozmetroError):
     """Results cannot be written where they were asked for."""
+
+
+class BusyError(VozmetroError):
+    """Too many wait already: try again in a moment."""
+
+    exit_code = 1
