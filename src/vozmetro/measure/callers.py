@@ -33,11 +33,13 @@ class Outcome:
         end_ns: `perf_counter_ns` when the subject's clock stops.
         output: What came out.
         parts_ms: Parts of the latency by name, in ms.
+        start_ns: When that clock started, where it was not with the call.
     """
 
     end_ns: int
     output: Any
     parts_ms: dict[str, float] = field(default_factory=dict)
+    start_ns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -338,9 +340,17 @@ def make(
     loaded: Sequence[Loaded],
     shapes: Mapping[str, Sequence[int]],
     vocabulary: Mapping[str, int],
+    hangover_s: float | None = None,
 ) -> Caller:
-    """Returns the caller for a subject's kind and its loaded engines, in order."""
+    """Returns the caller for a subject's kind and its loaded engines, in order.
+
+    With a hangover (seconds), a cascade is called in whole turns.
+    """
     engines: Any = list(loaded)
+    if hangover_s is not None:
+        from vozmetro.measure.turns import TurnCaller
+
+        return TurnCaller(engines[0], engines[1], hangover_s)
     if kind == "graph":
         return GraphCaller(engines[0], shapes, vocabulary)
     if kind == "stt":

@@ -17,6 +17,9 @@ has them, apart so that it does not flicker."""
 ONSET_FRAMES = 2
 """Frames of speech on end, 64 ms, before it counts: a click is shorter."""
 
+HANGOVER_S = 0.32
+"""Seconds of silence that end an utterance, unless told otherwise."""
+
 Kind = Literal["started", "paused", "resumed", "stopped"]
 
 
@@ -30,7 +33,7 @@ class Endpointing:
             was chosen on.
     """
 
-    hangover_s: float = 0.32
+    hangover_s: float = HANGOVER_S
 
     def __post_init__(self) -> None:
         if not 0.032 <= self.hangover_s <= 5.0:
