@@ -49,6 +49,7 @@ class WhisperOnnx:
             the transcript ran in a loop, was implausibly long, or was unlikely.
         windows: Windows decoded.
         tokens: The model's special tokens.
+        session: An `onnxruntime.InferenceSession` of its encoder.
         decoder: Its decoder.
     """
 
@@ -59,14 +60,14 @@ class WhisperOnnx:
         self._lookahead = _positions("lookahead", request.options)
         self._behind = _positions("silence", request.options)
         options = {**_STOP_SPINNING, **request.options}
-        self._encoder = _open(request.path / ENCODER, request.threads, options)
+        self.session = _open(request.path / ENCODER, request.threads, options)
         decoder = _open(request.path / DECODER, request.threads, options)
         self._device = request.options.get("provider", CPU)
-        features = self._encoder.get_inputs()[0]
+        features = self.session.get_inputs()[0]
         self._bands = int(features.shape[1])
-        self._stream_encoder = Encoder(self._encoder)
+        self._stream_encoder = Encoder(self.session)
         self._crossed = [
-            port.name for port in self._encoder.get_outputs() if port.name.startswith("cross.")
+            port.name for port in self.session.get_outputs() if port.name.startswith("cross.")
         ]
         self.tokens = WhisperTokens.read(request.path, int(decoder.get_outputs()[0].shape[-1]))
         self.decoder = Decoder(decoder, self.tokens, self._device)
@@ -133,7 +134,7 @@ class WhisperOnnx:
     def encoder_output(self, frames: Samples) -> NDArray[np.float32]:
         """Returns the encoder's states [1, positions, width] for frames [bands, even number]."""
         feeds = {"input_features": frames[None]}
-        found: NDArray[np.float32] = self._encoder.run(["encoder_hidden_states"], feeds)[0]
+        found: NDArray[np.float32] = self.session.run(["encoder_hidden_states"], feeds)[0]
         return found
 
     # Windows -------------------------------------------------------------------------------------
@@ -171,11 +172,11 @@ class WhisperOnnx:
 
     def _heard(self, frames: Samples) -> Step:
         """Runs the encoder; its keys and values stay on the device."""
-        binding = self._encoder.io_binding()
+        binding = self.session.io_binding()
         binding.bind_cpu_input("input_features", np.ascontiguousarray(frames[None]))
         for name in self._crossed:
             binding.bind_output(name, self._device)
-        self._encoder.run_with_iobinding(binding)
+        self.session.run_with_iobinding(binding)
         cross = dict(zip(self._crossed, binding.get_outputs(), strict=True))
         return self.decoder.on(cross)
 
