@@ -99,10 +99,10 @@ def test_the_encoder_goes_on_exactly_where_it_was(encoder: Encoder) -> None:
 
 def test_what_is_not_kept_leaves_no_trace(encoder: Encoder) -> None:
     frames = audio.log_mel(audio.synthetic_speech(3.0, 1))
-    hasty = Memory(encoder, lookahead=POSITIONS, silence=100)
+    hasty = Memory(encoder, lookahead=POSITIONS, tail=4, silence=100)
     for end in (60, 140, 250):
         hasty.hear(frames[:, :end])
-    patient = Memory(encoder, lookahead=POSITIONS, silence=100)
+    patient = Memory(encoder, lookahead=POSITIONS, tail=4, silence=100)
     wanted = patient.hear(frames)
     found = hasty.hear(frames)
     assert hasty.kept == 0
@@ -115,7 +115,7 @@ def test_what_is_not_kept_leaves_no_trace(encoder: Encoder) -> None:
 
 def test_positions_are_kept_once_enough_lies_behind_them(encoder: Encoder) -> None:
     frames = audio.log_mel(audio.synthetic_speech(4.0, 2))
-    memory = Memory(encoder, lookahead=25, silence=100)
+    memory = Memory(encoder, lookahead=25, tail=4, silence=100)
     first = {name: array.copy() for name, array in memory.hear(frames[:, :200]).items()}
     assert memory.kept == 75
     again = memory.hear(frames[:, :300])
@@ -128,7 +128,7 @@ def test_positions_are_kept_once_enough_lies_behind_them(encoder: Encoder) -> No
 
 
 def test_a_memory_grows_to_the_window_and_no_further(encoder: Encoder) -> None:
-    memory = Memory(encoder, lookahead=25, silence=100)
+    memory = Memory(encoder, lookahead=25, tail=4, silence=100)
     frames = np.zeros((zoo.BANDS, 3000), np.float32)
     sizes = [memory.hear(frames[:, :end])["cross.0.key"].shape[2] for end in (100, 1000, 3000)]
     assert sizes == [200, 700, POSITIONS]
@@ -144,7 +144,7 @@ def test_a_guess_changes_nothing_but_the_time(
     engine: WhisperOnnx, noise: list[int], right: int
 ) -> None:
     recording = audio.synthetic_speech(2.0, 5)
-    memory = Memory(Encoder(engine.session), 25, 100)
+    memory = Memory(Encoder(engine.session), 25, 4, 100)
     step = engine.decoder.on(memory.hear(engine.features(recording)))
     wanted, language = engine.decoder.decode(step, "es", 30)
     guess = [*wanted.tokens[:right], *noise]
@@ -156,7 +156,7 @@ def test_a_guess_changes_nothing_but_the_time(
 
 
 def test_a_language_is_detected_once_and_a_guess_still_checked(engine: WhisperOnnx) -> None:
-    memory = Memory(Encoder(engine.session), 25, 100)
+    memory = Memory(Encoder(engine.session), 25, 4, 100)
     heard = memory.hear(engine.features(audio.synthetic_speech(2.0, 6)))
     step = engine.decoder.on(heard)
     wanted, spoken = engine.decoder.decode(step, "", 30)

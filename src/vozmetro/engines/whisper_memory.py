@@ -26,8 +26,6 @@ _GROWTH = 100
 """Positions by which a memory grows: 2 s."""
 _QUIET = 0.25
 """Silence is made for floors of the features that differ by this much."""
-_EDGE = 4
-"""Positions of silence that are encoded with the speech, so that it ends as speech does."""
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -154,16 +152,19 @@ class Memory:
     Args:
         encoder: The encoder.
         lookahead: Positions that must lie behind one before it is kept.
-        silence: Positions of silence behind the speech, at least.
+        tail: Positions of silence that are encoded with the speech, so that it ends as speech
+            does.
+        silence: Positions of silence behind that, at least.
 
     Attributes:
         kept: Positions that will not be encoded again.
         heard: Positions of speech that the last `hear` has seen.
     """
 
-    def __init__(self, encoder: Encoder, lookahead: int, silence: int) -> None:
+    def __init__(self, encoder: Encoder, lookahead: int, tail: int, silence: int) -> None:
         self._encoder = encoder
         self._lookahead = lookahead
+        self._tail = tail
         self._silence = silence
         self._arrays: dict[str, NDArray[np.float32]] = {}
         self._filled = 0
@@ -178,7 +179,7 @@ class Memory:
         """
         floor = float(frames.max(initial=-1.5)) - 2.0
         self.heard = frames.shape[1] // 2
-        edge = min(_EDGE, POSITIONS - self.heard)
+        edge = min(self._tail, POSITIONS - self.heard)
         self._make_room(self.heard + edge, floor)
         begin = max(0, self.kept - 1)
         # One position more on either side: at an edge the convolutions see zeros.

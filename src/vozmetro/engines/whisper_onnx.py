@@ -35,7 +35,9 @@ _LEISURE = 300
 """Frames of silence behind what has gone wrong in a stream, 3 s: see `whisper_window`."""
 _PAD = 160
 """Zeros that openai/whisper's features are computed with behind the audio, one frame."""
-_DEFAULTS = {"lookahead": "0.5", "silence": "8.0"}
+AS_GIVEN = "given"
+"""Value of the option `threads`: as many as everything else has."""
+_DEFAULTS = {"lookahead": "0.5", "tail": "0.08", "silence": "8.0"}
 """Options of streams, in seconds: as for `whisper_memory.Memory`."""
 _QUIETEST = -1.5
 """Log-mel feature of digital silence."""
@@ -48,6 +50,7 @@ class WhisperOnnx:
         fallbacks: How often a window was decoded again with more context, because with a cut one
             the transcript ran in a loop, was implausibly long, or was unlikely.
         windows: Windows decoded.
+        streams: Whether it is to be measured as it transcribes while one speaks.
         tokens: The model's special tokens.
         session: An `onnxruntime.InferenceSession` of its encoder.
         decoder: Its decoder.
@@ -55,13 +58,16 @@ class WhisperOnnx:
 
     def __init__(self, request: LoadRequest) -> None:
         context = request.options.get("context", "full")
-        self._streamed = context == STREAM
-        self._silence = None if self._streamed else whisper_window.silence_frames(context)
+        self.streams = context == STREAM
+        self._silence = None if self.streams else whisper_window.silence_frames(context)
+        given = request.options.get("threads", AS_GIVEN)
+        threads = request.threads if given == AS_GIVEN else _threads(given)
         self._lookahead = _positions("lookahead", request.options)
+        self._tail = _positions("tail", request.options)
         self._behind = _positions("silence", request.options)
         options = {**_STOP_SPINNING, **request.options}
-        self.session = _open(request.path / ENCODER, request.threads, options)
-        decoder = _open(request.path / DECODER, request.threads, options)
+        self.session = _open(request.path / ENCODER, threads, options)
+        decoder = _open(request.path / DECODER, threads, options)
         self._device = request.options.get("provider", CPU)
         features = self.session.get_inputs()[0]
         self._bands = int(features.shape[1])
@@ -81,7 +87,7 @@ class WhisperOnnx:
         Raises:
             InputError: `whisper_language`.
         """
-        if self._streamed:
+        if self.streams:
             stream = self.open_stream(language)
             stream.feed(audio.samples)
             return stream.finish()
@@ -103,6 +109,7 @@ class WhisperOnnx:
             self.decoder,
             language,
             lookahead=self._lookahead,
+            tail=self._tail,
             silence=self._behind,
             words=lambda tokens: self._text(tokens).strip(),
             whole=self._at_leisure,
@@ -189,6 +196,17 @@ class WhisperOnnx:
         return text
 
 
+def _threads(text: str) -> int:
+    """Returns an option's number of threads.
+
+    Raises:
+        InputError: `threads_range`.
+    """
+    if not text.isdecimal() or not 1 <= int(text[:5]) <= 1024:
+        raise InputError("threads_range", given=text)
+    return int(text)
+
+
 def _positions(name: str, options: Mapping[str, str]) -> int:
     """Returns an option in seconds as positions of the encoder.
 
@@ -227,6 +245,7 @@ ENGINE = Engine(
     package="onnxruntime",
     modules=("onnxruntime", "tokenizers"),
     load=WhisperOnnx,
-    defaults={"provider": CPU, "context": "full", "decoding": "greedy", **_DEFAULTS},
+    defaults={"provider": CPU, "context": "full", "decoding": "greedy", "threads": AS_GIVEN}
+    | _DEFAULTS,
     fixed=frozenset({"decoding"}),
 )

@@ -24,6 +24,7 @@ class WhisperStream:
         decoder: The model's decoder.
         language: ISO 639-1; empty to detect it, once.
         lookahead: As for `Memory`, in positions.
+        tail: As for `Memory`, in positions.
         silence: As for `Memory`, in positions.
         words: Text of tokens.
         whole: Transcribes audio without haste, where the fast way has gone wrong.
@@ -40,6 +41,7 @@ class WhisperStream:
         language: str,
         *,
         lookahead: int,
+        tail: int,
         silence: int,
         words: Callable[[tuple[int, ...]], str],
         whole: Callable[[Samples, str], str],
@@ -51,7 +53,7 @@ class WhisperStream:
         self._whole = whole
         self._audio: list[Samples] = []
         self._features = Features(encoder.bands)
-        self._memory = Memory(encoder, lookahead, silence)
+        self._memory = Memory(encoder, lookahead, tail, silence)
         self._guess: tuple[int, ...] = ()
         self._fed = 0
         self._heard = 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vozmetro import packages
 from vozmetro.errors import InputError, ModelError
-from vozmetro.models import assemble, checks, ctranslate2, dummy_name, receipt, safety
+from vozmetro.models import assemble, checks, ctranslate2, dummy_name, profile, receipt, safety
 from vozmetro.models.catalogue import Entry, Task, catalogue
 from vozmetro.models.checks import check_fits, claim_note, parse_parameters
 from vozmetro.models.converted import converted_folder
@@ -68,10 +68,11 @@ def resolve(name: str) -> ModelRef:
     (`encoder.onnx` and `decoder.onnx`, or CTranslate2's `model.bin`; and `config.json`), or
     `piper:VOICE.onnx` for a Piper voice with its `VOICE.onnx.json` beside it.
     `dummy:ARCHITECTURE:PRECISION` is that architecture with random weights. Engine options may
-    follow: `PATH@context=1.0,other=2`.
+    follow: `PATH@context=1.0,other=2`; the option `profile` stands for those in a file, `tuned` for
+    the one that `vozmetro tune` wrote.
 
     Raises:
-        InputError: `unknown_subject` or `not_a_model`.
+        InputError: `unknown_subject`, `not_a_model`, `profile_missing` or `profile_invalid`.
         MissingExtraError: The model's data package is not installed.
         ModelError: The file is missing, damaged or unsafe; the code says how.
     """
@@ -79,6 +80,8 @@ def resolve(name: str) -> ModelRef:
     model = _resolve(bare)
     if not options:
         return model
+    if profile.OPTION in options:
+        options = profile.read(bare, options.pop(profile.OPTION)) | options
     return replace(model, name=name, options={**model.options, **options})
 
 

@@ -18,6 +18,7 @@ from uuid import uuid4
 import numpy as np
 
 from vozmetro.audio import SPEECH_RATE, Samples
+from vozmetro.engines.base import HOP_S
 from vozmetro.engines.voice_activity import FRAME, Silero, VoiceActivity
 from vozmetro.errors import BusyError, VozmetroError
 from vozmetro.pipeline.answer import GATE_S, answer
@@ -43,8 +44,6 @@ MOST_S = 120.0
 """Seconds of an utterance; a longer one is taken as it is."""
 BEFORE_S = 0.3
 """Seconds heard before speech was noticed that belong to it: a soft first sound."""
-HOP_S = 0.5
-"""Seconds of new speech between two looks at what has been said so far."""
 
 
 class Conversation:
