@@ -286,13 +286,14 @@ class Turns(RuleBasedStateMachine):
             rules=(RouteRule(tier="d", seconds_from=5.0),),
         )  # fmt: skip
         needs = {
-            "a": {"w": GB},
+            "a": {"w": GB, "y": GB + GB // 2},
             "b": {"w": GB, "p": GB // 2},
             "c": {"x": 2 * GB},
             "d": {"x": 2 * GB, "lm": 2 * GB},
         }
         self.house = House(config, needs)
         self.leases: list[tuple[ExitStack, Stages]] = []
+        self.pinned = False
 
     @rule(name=st.sampled_from(["", "", "a", "b", "c", "d"]), seconds=st.floats(0, 9))
     def lease(self, name: str, seconds: float) -> None:
@@ -301,7 +302,7 @@ class Turns(RuleBasedStateMachine):
             stages = stack.enter_context(self.house.router.lease(Ask(name, seconds)))
         except BusyError as error:
             assert error.code == "tier_memory"
-            # Only where it could not have been had: what is in use and pinned is in the way.
+            # Only where it could not have been had: what is in use or pinned is in the way.
             kept = {one.tier for _, one in self.leases} | ({"b"} & self.house.resident())
             assert name
             assert self._bytes({*kept, name}) > 6 * GB
@@ -345,7 +346,9 @@ class Turns(RuleBasedStateMachine):
         for _, stages in self.leases:
             assert stages.tier in resident
             assert stages in self.house.alive
-        # And nothing is kept that is not.
+        # What is pinned stays, and nothing is kept that is not resident.
+        self.pinned = self.pinned or "b" in resident
+        assert "b" in resident or not self.pinned
         assert {stages.tier for stages in self.house.alive} == resident
 
     def teardown(self) -> None:
