@@ -50,6 +50,7 @@ PAIRS = (
 DOCUMENTS = (
     *(name for pair in PAIRS for name in pair),
     "docs/run-schema.md",
+    "docs/tiers.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "CHANGELOG.md",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vozmetro.errors import InputError
+from vozmetro.pipeline.config import REPLIES as REPLIES_BY_KIND
 from vozmetro.pipeline.config import (
     AnswerRule,
     ChatConfig,
@@ -146,6 +148,18 @@ def test_every_mistake_is_named_with_its_fix(text: str, what: str, fix: str) -> 
     assert error.fields["what"] == what
     assert fix in str(error)
     assert error.message("es") != str(error)
+
+
+def test_the_example_in_the_docs_is_a_configuration() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "tiers.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    config = parse(example, "docs/tiers.md")
+    assert [tier.reply.kind for tier in config.tiers] == ["template", "local", "chat"]
+    # What it says of defaults is true.
+    assert config.hysteresis == Hysteresis()
+    assert (config.budget_p90_ms, config.ttl_s) == (300, 300)
+    rows = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert rows == ["kind", *REPLIES_BY_KIND]
 
 
 def test_what_is_no_toml() -> None:

@@ -172,7 +172,7 @@ def _too_large(needed: float, room: float) -> str:
 def _headline(roles: Roles) -> list[str]:
     scenario = roles.winner.decision.scenario or "/".join(roles.winner.decision.scenario_candidates)
     return [
-        "Written by vozmetro decide. Every tier that is not a comment was measured, or its parts were.",
+        "Written by vozmetro decide. Tiers that are not comments were measured, or their parts.",
         f"Scenario {scenario}: {short_name(roles.winner.run)}.",
     ]
 
