@@ -18,6 +18,7 @@ from vozmetro.cli import (
     quality,
     quantize,
     roofline,
+    swap,
 )
 from vozmetro.cli import options as shared
 from vozmetro.cli.localized import LocalizedCommand, LocalizedGroup
@@ -40,7 +41,18 @@ def build(lang: str) -> click.Group:
     shared.language(lang)(group)
     for make in (_bench, _compare, _report, _demo, _env, _subjects):
         group.add_command(make(lang))
-    for room in (models, convert, quantize, roofline, hypotheses, quality, corpus, listen, decide):
+    for room in (
+        models,
+        convert,
+        quantize,
+        roofline,
+        hypotheses,
+        quality,
+        corpus,
+        listen,
+        decide,
+        swap,
+    ):
         for command in room.commands(lang):
             group.add_command(command)
     return group
