@@ -11,12 +11,14 @@ import click
 from vozmetro.cli import (
     convert,
     corpus,
+    decide,
     hypotheses,
     listen,
     models,
     quality,
     quantize,
     roofline,
+    swap,
     tune,
 )
 from vozmetro.cli import options as shared
@@ -40,7 +42,19 @@ def build(lang: str) -> click.Group:
     shared.language(lang)(group)
     for make in (_bench, _compare, _report, _demo, _env, _subjects):
         group.add_command(make(lang))
-    for room in (models, convert, quantize, roofline, hypotheses, quality, tune, corpus, listen):
+    for room in (
+        models,
+        convert,
+        quantize,
+        roofline,
+        hypotheses,
+        quality,
+        tune,
+        corpus,
+        listen,
+        decide,
+        swap,
+    ):
         for command in room.commands(lang):
             group.add_command(command)
     return group

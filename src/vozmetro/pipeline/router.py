@@ -174,7 +174,8 @@ class Router:
             now = self._clock()
             stale = [tier for tier in self._tiers.values() if tier.idle and self._stale(tier, now)]
             gone = [self._unload(tier, "ttl") for tier in stale]
-        _forget(gone)
+        # Models are let go of without the lock, as they may take their time.
+        gone.clear()
 
     def keep_swept(self, every_s: float = 5.0) -> None:
         """Sweeps on a thread of its own until `close`."""
@@ -192,7 +193,7 @@ class Router:
             resident = [tier for tier in self._tiers.values() if tier.residence == "resident"]
             gone = [self._unload(tier, "closed") for tier in resident if not tier.leases]
             self._changed.notify_all()
-        _forget(gone)
+        gone.clear()
 
     # Choosing
 
@@ -223,23 +224,28 @@ class Router:
         with self._changed:
             candidates = self._candidates(ask)
         failure: VozmetroError | None = None
-        for tier in candidates:
-            last = tier is candidates[-1]
-            with self._changed:
-                lately = tier.failed_s is not None and self._clock() < (
-                    tier.failed_s + self._config.hysteresis.cooldown_s
-                )
-            if lately and not last and not ask.tier:
-                continue
-            try:
-                return tier, self._leased(tier)
-            except VozmetroError as error:
-                failure = failure or error
-                if not last:
-                    LOG.warning(
-                        "tier_unavailable", extra={"tier": tier.config.name, "reason": error.code}
-                    )
-        raise failure or BusyError("server_busy")
+        try:
+            for tier in candidates:
+                last = tier is candidates[-1]
+                if not last and self._failed_lately(tier):
+                    continue
+                try:
+                    return tier, self._leased(tier)
+                except VozmetroError as error:
+                    failure = failure or error
+                    if not last:
+                        known = {"tier": tier.config.name, "reason": error.code}
+                        LOG.warning("tier_unavailable", extra=known)
+            raise failure or BusyError("server_busy")
+        finally:
+            # An error knows this frame, and this frame the error: such a circle would keep the
+            # models that our caller goes on to use.
+            failure = None
+
+    def _failed_lately(self, tier: _Tier) -> bool:
+        with self._changed:
+            wait = self._config.hysteresis.cooldown_s
+            return tier.failed_s is not None and self._clock() < tier.failed_s + wait
 
     def _leased(self, tier: _Tier) -> Stages:
         """Returns a tier's stages with one lease more; loads them where they are not there."""
@@ -256,7 +262,10 @@ class Router:
                 self._changed.wait()
             gone = self._make_room(tier)
             tier.residence = "loading"
-        _forget(gone)
+        if gone:
+            gone.clear()
+            # Engines may hold themselves in circles, and their memory is needed now.
+            gc.collect()
         stages: Stages | None = None
         try:
             stages = self._loader(tier.config)
@@ -328,11 +337,3 @@ def _bytes(tiers: Sequence[_Tier]) -> int:
     for tier in tiers:
         together.update(tier.needs)
     return sum(together.values())
-
-
-def _forget(gone: list[Stages]) -> None:
-    """Lets go of models, before anything else is loaded in their place."""
-    if gone:
-        gone.clear()
-        # Engines may hold themselves in circles.
-        gc.collect()
