@@ -24,22 +24,25 @@ from vozmetro.errors import InputError
 
 _STOP_SPINNING = {"session.force_spinning_stop": "1"}
 """Three graphs with threads of their own: those of the last one would spin on the others' cores."""
-AHEAD = 28
-"""Phoneme numbers that the text encoder sees behind those whose frames are used."""
+LONG = 4 / 3
+"""A sentence of so many times `head` is worth encoding twice."""
+LATEST = 1 / 2
+"""Part of `head` whose frames are used at most, if that is enough for the first piece of audio. The
+text encoder sees the rest, too, so that the melody is nearly that of the whole sentence."""
 
 
 class PiperOnnx:
     """Implements `Synthesizer`: audio as soon as a few frames of it are made.
 
     The text encoder's work grows with the text. For a long first sentence it therefore runs twice:
-    on the first words and some behind them, whose frames start the audio, and then on the whole
-    sentence, whose frames follow from the next word on. The decoder sees one row of frames, so
+    on its beginning, for the frames of the first clause or words, and then on the whole sentence,
+    for those that follow. The decoder sees one row of frames, so
     that nothing is heard of the seam.
 
     Attributes:
         scales: float32 [3]: noise, length and duration noise. Without noise (0, 1, 0) the same
             text gives the same samples.
-        head: Phoneme numbers of a first sentence that its audio starts from; 0 for all of them.
+        head: Phoneme numbers of a long first sentence that its audio starts from; 0 for all.
     """
 
     def __init__(self, request: LoadRequest) -> None:
@@ -54,50 +57,52 @@ class PiperOnnx:
             open_session(parts.folder / name, request.threads, options)
             for name in (FRONTEND, FLOW, VOCODER)
         )
-        self._decoder = Decoder(flow, vocoder, parts.geometry, Schedule(first=max(1, first)))
-        self._speaker: NDArray[np.int64] | None = None
+        self._speaker: dict[str, NDArray[np.int64]] = {}
         if any(port.name == SPEAKER for port in self._frontend.get_inputs()):
             number = _whole(options, "speaker", max(0, self._text.speakers - 1))
-            self._speaker = np.array([number], np.int64)
+            self._speaker = {SPEAKER: np.array([number], np.int64)}
+        schedule = Schedule(first=max(1, first))
+        self._decoder = Decoder(flow, vocoder, parts.geometry, schedule, self._speaker)
 
     def stream(self, text: str) -> Iterator[Samples]:
         """See `Synthesizer.stream`."""
         for at, numbers in enumerate(self._text.pieces(text)):
-            if at == 0 and self.head and len(numbers) > self.head + 2 * AHEAD:
+            if at == 0 and self.head and len(numbers) > self.head * LONG:
                 yield from self._speak_soon(numbers)
             else:
-                latent, _, speaker = self._encode(numbers)
-                yield from map(_clipped, self._decoder.stream([latent], speaker))
+                yield from self._speak(numbers)
+
+    def _speak(self, numbers: Sequence[int]) -> Iterator[Samples]:
+        latent, _ = self._encode(numbers)
+        yield from map(_clipped, self._decoder.stream([latent]))
 
     def _speak_soon(self, numbers: Sequence[int]) -> Iterator[Samples]:
-        cut = self._word_start(numbers)
-        latent, durations, speaker = self._encode(numbers[: cut + AHEAD])
+        latent, durations = self._encode(numbers[: self.head])
+        ends = np.cumsum(durations)
+        soonest = int(np.searchsorted(ends, self._decoder.first_needs)) + 1
+        latest = max(soonest + 1, int(self.head * LATEST))
+        if latest >= self.head:
+            yield from self._speak(numbers)
+            return
+        cut = self._text.pause(numbers, soonest, latest)
 
         def latents() -> Iterator[Frames]:
             yield latent[:, :, : _frames(durations, cut)]
-            whole, lasting, _ = self._encode(numbers)
+            whole, lasting = self._encode(numbers)
             yield whole[:, :, _frames(lasting, cut) :]
 
-        yield from map(_clipped, self._decoder.stream(latents(), speaker))
+        yield from map(_clipped, self._decoder.stream(latents()))
 
-    def _word_start(self, numbers: Sequence[int]) -> int:
-        """Returns where the first word from `head` on begins, or `head` if none does soon."""
-        for at in range(self.head, self.head + AHEAD):
-            if numbers[at] == self._text.gap:
-                return at
-        return self.head
-
-    def _encode(self, numbers: Sequence[int]) -> tuple[Frames, NDArray[np.float32], Frames | None]:
-        """Returns latent frames, how many each phoneme number lasts, and the speaker's vector."""
+    def _encode(self, numbers: Sequence[int]) -> tuple[Frames, NDArray[np.float32]]:
+        """Returns latent frames, and how many of them each phoneme number has."""
         feeds: dict[str, Any] = {
             INPUTS[0]: np.array([numbers], np.int64),
             INPUTS[1]: np.array([len(numbers)], np.int64),
             INPUTS[2]: self.scales,
+            **self._speaker,
         }
-        if self._speaker is not None:
-            feeds[SPEAKER] = self._speaker
-        latent, durations, *speaker = self._frontend.run(None, feeds)
-        return latent, durations.reshape(-1), speaker[0] if speaker else None
+        latent, durations = self._frontend.run(None, feeds)
+        return latent, durations.reshape(-1)
 
 
 def _frames(durations: NDArray[np.float32], count: int) -> int:
@@ -120,7 +125,7 @@ def _whole(options: dict[str, str], name: str, most: int) -> int:
     return int(value)
 
 
-_DEFAULTS = {"head": "36", "first": "12", "speaker": "0"}
+_DEFAULTS = {"head": "150", "first": "12", "speaker": "0"}
 
 ENGINE = Engine(
     name="piper-onnx",

@@ -107,7 +107,7 @@ def _write(voice: Path, numbers: Sequence[int], folder: Path) -> None:
 
 
 def _plain(model: ModelProto, output: str) -> ModelProto:
-    """Returns the graph as it is: for voices whose operators do not bear another dimension."""
+    """Returns the graph as it is: what conditions it on a speaker bears no other dimension."""
     del output
     return model
 
@@ -116,7 +116,7 @@ def _flat(model: ModelProto, output: str) -> ModelProto:
     """Returns the graph with convolutions of height 1 instead of one-dimensional ones.
 
     Args:
-        model: Flow or vocoder; its inputs are [1, channels, frames].
+        model: Flow or vocoder; its first input is [1, channels, frames].
         output: Its output if that is to be [1, channels, frames]; empty if its shape is free.
     """
     import onnx
@@ -138,7 +138,8 @@ def _flat(model: ModelProto, output: str) -> ModelProto:
     for tensor in graph.initializer:
         if tensor.name in weights:
             tensor.dims[:] = [tensor.dims[0], tensor.dims[1], 1, tensor.dims[2]]
-    names = {port.name: f"{port.name}.flat" for port in graph.input}
+    first = graph.input[0].name
+    names = {first: f"{first}.flat"}
     if output:
         names[output] = f"{output}.flat"
     for node in graph.node:
@@ -146,8 +147,7 @@ def _flat(model: ModelProto, output: str) -> ModelProto:
             ports[:] = [names.get(name, name) for name in ports]
     axis = "flat.axis"
     graph.initializer.append(numpy_helper.from_array(np.array([2], np.int64), axis))
-    for at, port in enumerate(graph.input):
-        graph.node.insert(at, helper.make_node("Unsqueeze", [port.name, axis], [names[port.name]]))
+    graph.node.insert(0, helper.make_node("Unsqueeze", [first, axis], [names[first]]))
     if output:
         graph.node.append(helper.make_node("Squeeze", [names[output], axis], [output]))
     return made
@@ -183,8 +183,9 @@ def _difference(folder: Path, geometry: Geometry, numbers: Sequence[int], whole:
             open_session(folder / name, 1, {}) for name in (FRONTEND, FLOW, VOCODER)
         )
         feeds = probe(_probed(numbers), _has_speakers(frontend), _QUIET)
-        latent, _, *speaker = frontend.run(None, feeds)
-        pieces = Decoder(flow, vocoder, geometry).stream([latent], *(speaker or [None]))
+        latent, _ = frontend.run(None, feeds)
+        speaker = {name: value for name, value in feeds.items() if name == SPEAKER}
+        pieces = Decoder(flow, vocoder, geometry, speaker=speaker).stream([latent])
         joined = np.concatenate([np.zeros(0, np.float32), *pieces])
     except Exception:  # the runtime's errors share no narrower base
         return float("inf")

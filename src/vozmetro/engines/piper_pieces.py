@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,25 +60,36 @@ class Decoder:
         vocoder: Session of the vocoder.
         geometry: Of the voice.
         schedule: Of the pieces.
+        speaker: Input of both that names the speaker; none of a voice with only one.
+
+    Attributes:
+        first_needs: Latent frames that the first piece is made from.
     """
 
     def __init__(
-        self, flow: Any, vocoder: Any, geometry: Geometry, schedule: Schedule | None = None
+        self,
+        flow: Any,
+        vocoder: Any,
+        geometry: Geometry,
+        schedule: Schedule | None = None,
+        speaker: Mapping[str, NDArray[np.int64]] | None = None,
     ) -> None:
+        self._speaker = dict(speaker or {})
         self._flow = flow
         self._vocoder = vocoder
         self._geometry = geometry
         self._schedule = schedule or Schedule()
+        reaches = geometry.flow_reach + geometry.vocoder_reach
+        self.first_needs = next(self._schedule.sizes()) + reaches
 
-    def stream(self, latents: Iterable[Frames], speaker: Frames | None) -> Iterator[Samples]:
+    def stream(self, latents: Iterable[Frames]) -> Iterator[Samples]:
         """Yields audio, float32 [samples].
 
         Args:
             latents: Consecutive latent frames, asked for when they are needed.
-            speaker: The speaker's vector, of a voice with several.
         """
         source = _Growing(iter(latents))
-        given = {} if speaker is None else {"speaker": speaker}
+        given = self._speaker
         reach = self._geometry.vocoder_reach
         frames = _Flowed(source, self._flow, self._geometry.flow_reach, given)
         start = 0
@@ -119,9 +130,7 @@ class _Growing:
 class _Flowed:
     """Frames behind the flow so far. Each is made once."""
 
-    def __init__(
-        self, source: _Growing, session: Any, reach: int, given: dict[str, Frames]
-    ) -> None:
+    def __init__(self, source: _Growing, session: Any, reach: int, given: dict[str, Any]) -> None:
         self._source = source
         self._session = session
         self._reach = reach

@@ -35,10 +35,10 @@ class Parts:
     """The three graphs and what joins them.
 
     Attributes:
-        frontend: INPUTS (and `sid`) -> `latent` [1, channels, frames], `durations` (frames of
-            every phoneme), and `speaker` where the voice has several.
-        flow: `latent` (and `speaker`) -> `frames`, both [1, channels, frames].
-        vocoder: `frames` (and `speaker`) -> `audio` [1, 1, samples].
+        frontend: INPUTS (and `sid`) -> `latent` [1, channels, frames] and `durations` (frames of
+            every phoneme).
+        flow: `latent` (and `sid`) -> `frames`, both [1, channels, frames].
+        vocoder: `frames` (and `sid`) -> `audio`, as many samples as frames times `hop`.
         hop: Samples of a frame.
         flow_reach: Frames on either side that a frame of the flow's output depends on.
         vocoder_reach: The same of the vocoder's.
@@ -94,24 +94,18 @@ class _Cutter:
             raise NotAVoiceError("no way from noise to audio")
         frames = self._vocoder_input(behind)
         vocoder = self._behind([frames])
-        mask, speaker = self._conditions(behind, latent)
+        mask = self._mask(behind, latent)
         hop, vocoder_reach = self._reach(frames, self._output, vocoder)
         _, flow_reach = self._reach(latent, frames, behind)
-        heads = {"latent": latent, "durations": self._durations()}
-        inputs = {"latent": latent}
-        if speaker:
-            heads["speaker"] = inputs["speaker"] = speaker
-        given = {name: name for name in INPUTS}
-        if any(port.name == SPEAKER for port in self._model.graph.input):
-            given[SPEAKER] = SPEAKER
+        names = [port.name for port in self._model.graph.input]
+        speaker = {SPEAKER: SPEAKER} if SPEAKER in names else {}
         return Parts(
-            frontend=self._part(given, heads),
-            flow=self._part(inputs, {"frames": frames}, mask),
-            vocoder=self._part(
-                {"frames": frames, **({"speaker": speaker} if speaker else {})},
-                {"audio": self._output},
-                mask,
+            frontend=self._part(
+                {**{name: name for name in INPUTS}, **speaker},
+                {"latent": latent, "durations": self._durations()},
             ),
+            flow=self._part({"latent": latent, **speaker}, {"frames": frames}, mask),
+            vocoder=self._part({"frames": frames, **speaker}, {"audio": self._output}, mask),
             hop=hop,
             flow_reach=flow_reach,
             vocoder_reach=vocoder_reach,
@@ -166,40 +160,25 @@ class _Cutter:
                 return str(self._nodes[at].input[0])
         raise NotAVoiceError("no convolution before the upsampling")
 
-    def _conditions(self, behind: set[int], latent: str) -> tuple[str, str]:
-        """Returns the mask of the frames, and the speaker's vector or nothing.
+    def _mask(self, behind: set[int], latent: str) -> str:
+        """Returns the mask of the frames: all that a decoder may read of the text but the latents.
 
-        Nothing else may come from the text: a piece could not be made without it.
+        The speaker's number and constants come along into each part; a piece of audio could not be
+        made without anything else.
         """
-        fixed = {tensor.name for tensor in self._model.graph.initializer}
-        texts = self._behind([port.name for port in self._model.graph.input])
+        texts = self._behind(INPUTS)
         given = {
             name
             for at in behind
             for name in self._nodes[at].input
-            if name
-            and name != latent
-            and name not in fixed
-            # What depends on no input is a constant and comes along.
+            if name != latent
             and self._maker.get(name, -1) not in behind
             and self._maker.get(name, -1) in texts
         }
-        masks = {
-            n
-            for n in given
-            if all(self._nodes[u].op_type == "Mul" for u in self._inside(n, behind))
-        }
-        speakers = {
-            n
-            for n in given
-            if all(self._nodes[u].op_type == "Conv" for u in self._inside(n, behind))
-        }
-        if len(masks) != 1 or len(speakers) > 1 or given - masks - speakers:
+        users = [at for name in given for at in self._users[name] if at in behind]
+        if len(given) != 1 or any(self._nodes[at].op_type != "Mul" for at in users):
             raise NotAVoiceError(f"a decoder that reads {', '.join(sorted(given)) or 'no mask'}")
-        return masks.pop(), (speakers.pop() if speakers else "")
-
-    def _inside(self, name: str, nodes: set[int]) -> list[int]:
-        return [at for at in self._users[name] if at in nodes]
+        return str(given.pop())
 
     def _reach(self, start: str, end: str, nodes: set[int]) -> tuple[int, int]:
         """Returns the samples for a frame of `start` and the frames around it that `end` needs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class VoiceText:
         sample_rate: Hz.
         scales: float32-able noise, length and duration noise, as the voice asks for them.
         speakers: How many it has.
-        gap: Number of the space between words; None if it has none.
+        known: Every phoneme number.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,7 +50,8 @@ class VoiceText:
             raise ModelError("voice_config_invalid", path=path) from error
         if not (self.sample_rate > 0 and numbers):
             raise ModelError("voice_config_invalid", path=path)
-        self.gap = numbers.get(" ", (None,))[0]
+        self._gaps = frozenset(numbers.get(" ", ()))
+        self._marks = frozenset(number for mark in ",;:—" for number in numbers.get(mark, ()))
         self.known = tuple(number for found in numbers.values() for number in found)
         # Only its way from text to numbers is used: it gets no session.
         self._voice: Any = PiperVoice(session=None, config=config)
@@ -66,6 +67,22 @@ class VoiceText:
             for phonemes in found:
                 for piece in _bounded(phonemes):
                     yield self._voice.phonemes_to_ids(piece)
+
+    def pause(self, numbers: Sequence[int], soonest: int, latest: int) -> int:
+        """Returns where a sentence is best taken up anew, between `soonest` and `latest`.
+
+        Args:
+            numbers: Of a sentence, longer than `latest`.
+            soonest: First place that will do.
+            latest: Last place that will do.
+
+        Returns:
+            The beginning of the first word behind a comma or its like, else of the first word,
+            else `soonest`.
+        """
+        words = [at for at in range(soonest, latest) if numbers[at] in self._gaps]
+        behind = [at for at in words if self._marks.intersection(numbers[max(0, at - 3) : at])]
+        return (behind or words or [soonest])[0]
 
 
 def _numbers(table: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
