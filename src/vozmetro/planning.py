@@ -28,7 +28,7 @@ from vozmetro.measure.workload import (
 )
 from vozmetro.models.checks import check_fits as check_model_fits
 from vozmetro.models.checks import claim_note
-from vozmetro.models.resolve import PIPER_PREFIX, split_options
+from vozmetro.models.resolve import PIPER_PREFIXES, split_options
 from vozmetro.pipeline.endpoint import HANGOVER_S, Endpointing
 from vozmetro.speech.corpus import DEFAULT_CORPUS, Utterance, load_corpus
 
@@ -134,8 +134,8 @@ def from_anywhere(words: str) -> str:
     """The same words with the paths in them absolute, so that a resume finds them from any folder.
 
     Args:
-        words: A path, a name, `piper:` and a path, with engine options or without, or two of them
-            joined by `+`.
+        words: A path, a name, `piper:` or `piper-onnx:` and a path, with engine options or
+            without, or two of them joined by `+`.
     """
     if Path(words).exists():
         return str(Path(words).resolve())
@@ -144,8 +144,9 @@ def from_anywhere(words: str) -> str:
     bare, options = split_options(words)
     if options:
         return from_anywhere(bare) + words[len(bare) :]
-    if words.startswith(PIPER_PREFIX):
-        return PIPER_PREFIX + from_anywhere(words.removeprefix(PIPER_PREFIX))
+    for prefix in PIPER_PREFIXES:
+        if words.startswith(prefix):
+            return prefix + from_anywhere(words.removeprefix(prefix))
     return words
 
 

@@ -8,6 +8,7 @@ nothing that could follow would change it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 LONGEST = 400
 """Characters of a clause at most: text without punctuation is cut at a space, or anywhere."""
@@ -36,14 +37,18 @@ class ClauseCutter:
 
     Runs of white space come out as one space, and no clause begins or ends with any; nothing else
     of the text changes. At most `LONGEST` characters are held.
+
+    Args:
+        short_first: The first clause may end within a sentence.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, short_first: bool = True) -> None:
+        self._short_first = short_first
         self._start()
 
     def _start(self) -> None:
         self._held = ""
-        self._first = True
+        self._first = self._short_first
         self._spaced = False
         self._lines = 0
         self._seen()
@@ -131,6 +136,20 @@ def clauses(text: str) -> list[str]:
     done = cutter.feed(text)
     rest = cutter.rest()
     return [*done, rest] if rest else done
+
+
+def sentences(text: str) -> Iterator[str]:
+    """Yields a whole text's sentences (`LONGEST` characters each at most), the first one at once.
+
+    Args:
+        text: Any text.
+    """
+    cutter = ClauseCutter(short_first=False)
+    for start in range(0, len(text), LONGEST):
+        yield from cutter.feed(text[start : start + LONGEST])
+    rest = cutter.rest()
+    if rest:
+        yield rest
 
 
 def _ends_sentence(text: str, marked: int, at: int) -> bool:
