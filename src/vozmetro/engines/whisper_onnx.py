@@ -37,7 +37,7 @@ _PAD = 160
 """Zeros that openai/whisper's features are computed with behind the audio, one frame."""
 AS_GIVEN = "given"
 """Value of the option `threads`: as many as everything else has."""
-_DEFAULTS = {"lookahead": "0.5", "tail": "0.08", "silence": "8.0"}
+_DEFAULTS = {"lookahead": "1.0", "tail": "1.0", "silence": "4.0"}
 """Options of streams, in seconds: as for `whisper_memory.Memory`."""
 _QUIETEST = -1.5
 """Log-mel feature of digital silence."""

@@ -17,7 +17,18 @@ has them, apart so that it does not flicker."""
 ONSET_FRAMES = 2
 """Frames of speech on end, 64 ms, before it counts: a click is shorter."""
 
-HANGOVER_S = 0.32
+TICK = 128
+"""Samples of which the level is taken, 8 ms: a quarter of the network's frame."""
+PAUSE = 512
+"""Samples of low level, 32 ms, after which speech may have paused: a stop consonant has as much."""
+LAG = 1024
+"""Samples, 64 ms, that the network is behind where it decides alone."""
+_MARGIN = 10 ** (-25 / 10)
+"""Of power: 25 dB below the loudest there is no speech (`speech.ends` has the same below the active
+level)."""
+_FORGETTING = 10 ** (-0.02 / 10)
+"""Of the loudest power, in 8 ms: 2.5 dB a second."""
+HANGOVER_S = 0.2
 """Seconds of silence that end an utterance, unless told otherwise."""
 
 Kind = Literal["started", "paused", "resumed", "stopped"]
@@ -58,6 +69,11 @@ class Mark:
 class Endpointer:
     """Finds utterances in sound that comes in.
 
+    Two judges: the network knows speech from noise, but its probability falls two frames after the
+    speech has and rises a frame after it; the level of 10 ms follows at once, but noise has one
+    too. Silence lasts from where the level fell, and ends an utterance once the network agrees.
+    Where noise keeps the level up, the network decides alone, and a little later.
+
     Args:
         voice: Judges frames.
         settings: How long a silence must last.
@@ -66,16 +82,21 @@ class Endpointer:
     def __init__(self, voice: VoiceActivity, settings: Endpointing | None = None) -> None:
         self._voice = voice
         settings = settings or Endpointing()
-        self._hangover = round(settings.hangover_s * SPEECH_RATE / FRAME)
+        self._hangover = round(settings.hangover_s * SPEECH_RATE)
         self._rest: Samples = np.zeros(0, np.float32)
+        self._frame: list[Samples] = []
         self._heard = 0
+        self._probability = 0.0
         self.reset()
 
     def reset(self) -> None:
         """Waits for the next utterance."""
         self._speaking = False
+        self._paused = False
         self._onset = 0
-        self._quiet = 0
+        self._level = 0.0
+        self._loud = self._heard
+        self._quiet = self._heard
 
     @property
     def speaking(self) -> bool:
@@ -86,39 +107,53 @@ class Endpointer:
         """Takes audio, float32 mono [T] at 16 kHz; returns what has changed, in order."""
         self._rest = np.concatenate([self._rest, samples])
         marks = []
-        while len(self._rest) >= FRAME:
-            frame, self._rest = self._rest[:FRAME], self._rest[FRAME:]
-            self._heard += FRAME
-            mark = self._next(self._voice.probability(frame))
+        while len(self._rest) >= TICK:
+            tick, self._rest = self._rest[:TICK], self._rest[TICK:]
+            self._heard += TICK
+            self._hear(tick)
+            mark = self._spoken() if self._speaking else self._silent()
             if mark:
                 marks.append(mark)
         return marks
 
-    def _next(self, probability: float) -> Mark | None:
-        if self._speaking:
-            return self._spoken(probability)
-        self._onset = self._onset + 1 if probability >= SPEECH else 0
+    def _hear(self, tick: Samples) -> None:
+        """Updates both judges."""
+        power = float(np.square(tick).mean())
+        self._level = max(power, self._level * _FORGETTING)
+        if power > self._level * _MARGIN:
+            self._loud = self._heard
+        self._frame.append(tick)
+        if len(self._frame) * TICK == FRAME:
+            self._probability = self._voice.probability(np.concatenate(self._frame))
+            self._frame = []
+            self._onset = self._onset + 1 if self._probability >= SPEECH else 0
+            # In between, a frame counts as what the last clear one was.
+            if self._probability >= SPEECH or (self._probability >= SILENCE and not self._paused):
+                self._quiet = self._heard
+
+    def _silent(self) -> Mark | None:
+        """Before an utterance."""
         if self._onset < ONSET_FRAMES:
             return None
-        self._speaking, self._quiet = True, 0
-        return self._mark("started", ONSET_FRAMES)
+        self._speaking, self._paused = True, False
+        self._loud = self._quiet = self._heard
+        return Mark("started", self._heard, self._heard - ONSET_FRAMES * FRAME)
 
-    def _spoken(self, probability: float) -> Mark | None:
+    def _spoken(self) -> Mark | None:
         """Within an utterance."""
-        if not self._quiet:
-            if probability >= SILENCE:
+        low = self._heard - self._loud
+        still = self._heard - self._quiet
+        if not self._paused:
+            if low < PAUSE and still == 0:
                 return None
-            self._quiet = 1
-            return self._mark("paused", 1)
-        if probability >= SPEECH:
-            self._quiet = 0
-            return self._mark("resumed", 1)
-        self._quiet += 1
-        if self._quiet < self._hangover:
+            self._paused = True
+            return Mark("paused", self._heard, min(self._loud, self._quiet))
+        if low < PAUSE and still == 0:
+            self._paused = False
+            return Mark("resumed", self._heard, self._heard)
+        agreed = low >= self._hangover and self._probability < SPEECH
+        if not agreed and still < self._hangover + LAG:
             return None
-        quiet = self._quiet
+        since = min(self._loud, self._quiet)
         self.reset()
-        return self._mark("stopped", quiet)
-
-    def _mark(self, kind: Kind, frames: int) -> Mark:
-        return Mark(kind, self._heard, self._heard - frames * FRAME)
+        return Mark("stopped", self._heard, since)
