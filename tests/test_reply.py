@@ -81,6 +81,7 @@ def test_patterns_that_are_none(text: str) -> None:
     assert Pattern.parse(text) is None
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["a", "b", "*", "{x}", "{y}"]), min_size=1, max_size=6),
     st.lists(st.sampled_from("abc"), max_size=8),
@@ -221,7 +222,7 @@ def test_who_stops_listening_closes_the_connection() -> None:
         assert server.requests[0].gone.wait(5)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.text(max_size=8), max_size=5), st.data())
 def test_events_survive_being_cut_anywhere(texts: list[str], data: st.DataObject) -> None:
     clean = [text.encode("utf-8", "ignore").decode() for text in texts]
@@ -445,6 +446,7 @@ def test_two_answers_at_once_do_not_mix() -> None:
     assert "".join(two) == "cdef"
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, SIZE - 1), max_size=60))
 def test_letters_are_never_broken_whatever_the_tokens(tokens: list[int]) -> None:
     tokenizer = byte_tokenizer()
@@ -454,6 +456,7 @@ def test_letters_are_never_broken_whatever_the_tokens(tokens: list[int]) -> None
     text.encode("utf-8")
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufffd"), max_size=40))
 def test_letters_of_a_text_come_whole_and_all(text: str) -> None:
     tokenizer = byte_tokenizer()
@@ -498,3 +501,33 @@ def test_a_model_file_answers_as_its_engine_does(tmp_path: Path) -> None:
     assert words
     assert said(reply, "Hola") == words
     assert engine.length == len(prompt) + len(wanted) - 1
+
+
+def test_a_conversation_that_goes_on_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = onnx_zoo.tokens_model(tmp_path / "m.onnx", vocabulary=SIZE)
+    byte_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    config = LocalConfig(model=str(path), system="Sé muy breve.", max_tokens=8, context=512)
+    loader = Loader(1)
+    reply = loader.reply(config)
+    engine = loader._engine(str(path), "lm", max_length="512")
+    read = list[int]()
+    plain = engine.extend
+
+    def extend(ids: np.ndarray, keep: int) -> np.ndarray:
+        read.append(len(ids))
+        return plain(ids, keep)
+
+    monkeypatch.setattr(engine, "extend", extend)
+    monkeypatch.setattr(engine, "prefill", None)
+    mine = Dialogue()
+    for text in ("Hola", "¿Y tú?", "Bien"):
+        history = mine.history
+        again = Loader(1).reply(config)
+        wanted = "".join(again.answer(history, text, "es", going))  # type: ignore[attr-defined]
+        assert "".join(mine.stream(reply, text, "es", going)) == wanted
+    # Of each turn, what was answered and what is new; a byte is a token here.
+    everything = engine.length
+    assert len(read) == 3
+    assert max(read[1:]) < everything / 2
