@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -14,7 +15,16 @@ from typing import Any
 import numpy as np
 import onnx_zoo
 import pytest
-from chat_server import DONE, HEAD, ChatServer, chat_server, event, sends, sends_and_waits
+from chat_server import (
+    DONE,
+    HEAD,
+    ChatServer,
+    chat_server,
+    chunked,
+    event,
+    sends,
+    sends_and_waits,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -193,6 +203,28 @@ def test_chat_hands_on_every_piece_and_sends_what_was_said() -> None:
             {"role": "user", "content": "¿Qué tal?"},
         ],
     }
+
+
+@pytest.mark.parametrize(("most", "connections"), [(3, 1), (1, 3)])
+def test_turns_share_a_connection_as_long_as_the_server_keeps_it(
+    most: int, connections: int
+) -> None:
+    with chat_server(sends(chunked(event("Sí"), DONE)), most) as server:
+        reply = chat(server)
+        for _ in range(3):
+            assert said(reply, "a") == "Sí"
+            wait_idle()
+        assert (len(server.requests), server.connections) == (3, connections)
+
+
+def wait_idle() -> None:
+    """Until the end of the response is read, which nobody waits for."""
+
+    async def others() -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run_coroutine_threadsafe(others(), chat_module._loop()).result(10)
 
 
 def test_the_first_piece_comes_before_the_answer_is_whole() -> None:
