@@ -29,8 +29,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from vozmetro.errors import InputError, ModelError, ReplyError
+from vozmetro.errors import BusyError, InputError, ModelError, ReplyError
 from vozmetro.pipeline.config import AnswerRule, ChatConfig, LocalConfig, TemplateConfig
+from vozmetro.pipeline.gate import Gate
 from vozmetro.pipeline.loading import Loader
 from vozmetro.pipeline.protocols import Cancelled, Reply
 from vozmetro.pipeline.reply import chat as chat_module
@@ -469,6 +470,26 @@ def test_cancelling_stops_between_tokens() -> None:
     assert len(model.fed) - len(model.prompts[0]) <= 3
 
 
+def test_every_token_waits_for_its_place_and_leaves_it() -> None:
+    model, gate = Scripted("abc<|im_end|>"), Gate(waiting=1)
+    loads, reply = list[int](), local(model)
+    reply.gate = gate
+    plain = model._scores
+
+    def scores() -> np.ndarray:
+        loads.append(gate.load)
+        return plain()
+
+    model._scores = scores  # type: ignore[method-assign]
+    for _ in reply.stream("x", "es", going):
+        assert gate.load == 0
+    assert loads == [1] * 4
+    # Somebody works and somebody waits: there is no place.
+    gate._queue.append(object())
+    with pytest.raises(BusyError):
+        said(reply, "x")
+
+
 def test_two_answers_at_once_do_not_mix() -> None:
     reply = local(Scripted("abcdef<|im_end|>"))
     one, two = reply.stream("x", "es", going), reply.stream("yy", "es", going)
@@ -521,8 +542,10 @@ def test_a_model_file_answers_as_its_engine_does(tmp_path: Path) -> None:
     assert caught.value.code == "lm_no_tokenizer"
     tokenizer = byte_tokenizer()
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    loader = Loader(1)
+    loader = Loader(1, gate := Gate())
     reply = loader.reply(config)
+    assert isinstance(reply, Local)
+    assert reply.gate is gate
     engine = loader._engine(str(path), "lm", max_length="256")
     prompt = ChatMl(byte_tokenizer(), path).prompt("s", [], "Hola", room=200)
     wanted = engine.generate(np.array(prompt), 12, ChatMl(byte_tokenizer(), path).stops)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol, runtime_checkable
@@ -13,12 +14,15 @@ from numpy.typing import NDArray
 from vozmetro.engines.base import LanguageModel
 from vozmetro.errors import InputError, ModelError
 from vozmetro.pipeline.config import LocalConfig
+from vozmetro.pipeline.gate import Gate
 from vozmetro.pipeline.protocols import Cancelled
 from vozmetro.pipeline.reply.chatml import ChatMl, Detokenizer
 from vozmetro.pipeline.reply.dialogue import Exchange
 
 MOST_CHARACTERS = 2000
 """Of what the user said that is read."""
+GATE_S = 10.0
+"""Seconds that a token waits for its place before the turn is given up as busy."""
 _LEAST = 16
 """Tokens that a question must have room for."""
 
@@ -44,6 +48,10 @@ class Local:
         config: How it answers.
         path: Of the model, for errors.
         limit: Tokens that it can read at most, if it says.
+
+    Attributes:
+        gate: Where each step waits for other inferences, once it is set; nobody may call while
+            in it.
 
     Raises:
         ModelError: `lm_no_chat`; or `lm_other_tokenizer`, for one with more tokens than the model.
@@ -71,6 +79,7 @@ class Local:
         needed = len(self._chat.prompt(config.system, (), "", room=room)) + _LEAST
         if needed > room:
             raise InputError("lm_system_long", path=path, needed=needed, room=room)
+        self.gate: Gate | None = None
         self._lock = Lock()
         self._user: object = None
         self._seen: list[int] = []
@@ -82,7 +91,11 @@ class Local:
     def answer(
         self, history: Sequence[Exchange], text: str, language: str, cancelled: Cancelled
     ) -> Iterator[str]:
-        """See `Remembering.answer`."""
+        """See `Remembering.answer`.
+
+        Raises:
+            BusyError: No place was free in the gate.
+        """
         del language
         config = self._config
         past = history[-config.turns :] if config.turns else ()
@@ -110,7 +123,9 @@ class Local:
         """Yields the likeliest tokens after a prompt, up to a stop."""
         me, made = object(), list[int]()
         while len(made) < self._most and not cancelled():
-            token = self._next(me, prompt, made)
+            # The place is free between tokens, so that others' turns go on.
+            with self.gate.turn(GATE_S) if self.gate else nullcontext():
+                token = self._next(me, prompt, made)
             if token in self._chat.stops:
                 return
             made.append(token)
