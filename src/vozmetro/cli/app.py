@@ -19,6 +19,7 @@ from vozmetro.cli import (
     quantize,
     roofline,
     swap,
+    tune,
 )
 from vozmetro.cli import options as shared
 from vozmetro.cli.localized import LocalizedCommand, LocalizedGroup
@@ -48,6 +49,7 @@ def build(lang: str) -> click.Group:
         roofline,
         hypotheses,
         quality,
+        tune,
         corpus,
         listen,
         decide,

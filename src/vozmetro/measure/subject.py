@@ -35,6 +35,8 @@ class Target:
     @property
     def clock(self) -> Clock:
         """What a latency of this subject spans."""
+        if self.kind == "stt" and self.models[0].options.get("context") == "stream":
+            return "post-endpoint"
         return _CLOCKS.get(self.kind, "per-inference")
 
     @property
