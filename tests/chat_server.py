@@ -19,6 +19,13 @@ def event(text: str) -> bytes:
     return b"data: " + json.dumps(data).encode() + b"\n\n"
 
 
+def chunked(*events: bytes) -> bytes:
+    """A response after which the connection stays open."""
+    head = HEAD.replace(b"Connection: close", b"Transfer-Encoding: chunked")
+    parts = b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in events)
+    return head + parts + b"0\r\n\r\n"
+
+
 DONE = b"data: [DONE]\n\n"
 
 
@@ -37,6 +44,7 @@ class ChatServer:
 
     url: str
     requests: list[Seen] = field(default_factory=list)
+    connections: int = 0
 
 
 Answer = Callable[[socket.socket, Seen], None]
@@ -64,7 +72,13 @@ def sends_and_waits(*chunks: bytes) -> Answer:
 
 
 @contextmanager
-def chat_server(answer: Answer) -> Iterator[ChatServer]:
+def chat_server(answer: Answer, most: int = 1) -> Iterator[ChatServer]:
+    """Listens until it is left.
+
+    Args:
+        answer: To every request.
+        most: Requests of one connection, which is closed then.
+    """
     listening = socket.create_server(("127.0.0.1", 0))
     server = ChatServer(f"http://127.0.0.1:{listening.getsockname()[1]}/v1")
 
@@ -77,22 +91,34 @@ def chat_server(answer: Answer) -> Iterator[ChatServer]:
             threading.Thread(target=handle, args=(connection,), daemon=True).start()
 
     def handle(connection: socket.socket) -> None:
+        server.connections += 1
         seen = Seen()
         with connection:
             try:
-                raw = b""
-                while b"\r\n\r\n" not in raw:
-                    raw += connection.recv(4096)
-                head, _, body = raw.partition(b"\r\n\r\n")
-                seen.head = head.decode()
-                length = int(seen.head.lower().split("content-length: ")[1].split("\r\n")[0])
-                while len(body) < length:
-                    body += connection.recv(4096)
-                seen.body = json.loads(body)
-                server.requests.append(seen)
-                answer(connection, seen)
+                for _ in range(most):
+                    seen = Seen()
+                    read(connection, seen)
+                    server.requests.append(seen)
+                    answer(connection, seen)
             except OSError:
                 seen.gone.set()
+
+    def read(connection: socket.socket, seen: Seen) -> None:
+        raw = b""
+        while b"\r\n\r\n" not in raw:
+            raw += received(connection)
+        head, _, body = raw.partition(b"\r\n\r\n")
+        seen.head = head.decode()
+        length = int(seen.head.lower().split("content-length: ")[1].split("\r\n")[0])
+        while len(body) < length:
+            body += received(connection)
+        seen.body = json.loads(body)
+
+    def received(connection: socket.socket) -> bytes:
+        found = connection.recv(4096)
+        if not found:
+            raise ConnectionError
+        return found
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()

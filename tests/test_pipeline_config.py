@@ -227,7 +227,7 @@ TIERS = st.lists(
 ).map(tuple)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(TIERS, st.floats(1e-6, 1e15), st.integers(5, 50), st.none() | st.integers(1, 64))
 def test_what_is_written_is_read_back(
     tiers: tuple[TierConfig, ...], ram: float, enough: int, threads: int | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -14,13 +15,23 @@ from typing import Any
 import numpy as np
 import onnx_zoo
 import pytest
-from chat_server import DONE, HEAD, ChatServer, chat_server, event, sends, sends_and_waits
+from chat_server import (
+    DONE,
+    HEAD,
+    ChatServer,
+    chat_server,
+    chunked,
+    event,
+    sends,
+    sends_and_waits,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from vozmetro.errors import InputError, ModelError, ReplyError
+from vozmetro.errors import BusyError, InputError, ModelError, ReplyError
 from vozmetro.pipeline.config import AnswerRule, ChatConfig, LocalConfig, TemplateConfig
+from vozmetro.pipeline.gate import Gate
 from vozmetro.pipeline.loading import Loader
 from vozmetro.pipeline.protocols import Cancelled, Reply
 from vozmetro.pipeline.reply import chat as chat_module
@@ -81,6 +92,7 @@ def test_patterns_that_are_none(text: str) -> None:
     assert Pattern.parse(text) is None
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["a", "b", "*", "{x}", "{y}"]), min_size=1, max_size=6),
     st.lists(st.sampled_from("abc"), max_size=8),
@@ -194,6 +206,28 @@ def test_chat_hands_on_every_piece_and_sends_what_was_said() -> None:
     }
 
 
+@pytest.mark.parametrize(("most", "connections"), [(3, 1), (1, 3)])
+def test_turns_share_a_connection_as_long_as_the_server_keeps_it(
+    most: int, connections: int
+) -> None:
+    with chat_server(sends(chunked(event("Sí"), DONE)), most) as server:
+        reply = chat(server)
+        for _ in range(3):
+            assert said(reply, "a") == "Sí"
+            wait_idle()
+        assert (len(server.requests), server.connections) == (3, connections)
+
+
+def wait_idle() -> None:
+    """Until the end of the response is read, which nobody waits for."""
+
+    async def others() -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run_coroutine_threadsafe(others(), chat_module._loop()).result(10)
+
+
 def test_the_first_piece_comes_before_the_answer_is_whole() -> None:
     with chat_server(sends_and_waits(HEAD, event("Ya"))) as server:
         pieces = chat(server).stream("a", "es", going)
@@ -221,7 +255,7 @@ def test_who_stops_listening_closes_the_connection() -> None:
         assert server.requests[0].gone.wait(5)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.text(max_size=8), max_size=5), st.data())
 def test_events_survive_being_cut_anywhere(texts: list[str], data: st.DataObject) -> None:
     clean = [text.encode("utf-8", "ignore").decode() for text in texts]
@@ -436,6 +470,26 @@ def test_cancelling_stops_between_tokens() -> None:
     assert len(model.fed) - len(model.prompts[0]) <= 3
 
 
+def test_every_token_waits_for_its_place_and_leaves_it() -> None:
+    model, gate = Scripted("abc<|im_end|>"), Gate(waiting=1)
+    loads, reply = list[int](), local(model)
+    reply.gate = gate
+    plain = model._scores
+
+    def scores() -> np.ndarray:
+        loads.append(gate.load)
+        return plain()
+
+    model._scores = scores  # type: ignore[method-assign]
+    for _ in reply.stream("x", "es", going):
+        assert gate.load == 0
+    assert loads == [1] * 4
+    # Somebody works and somebody waits: there is no place.
+    gate._queue.append(object())
+    with pytest.raises(BusyError):
+        said(reply, "x")
+
+
 def test_two_answers_at_once_do_not_mix() -> None:
     reply = local(Scripted("abcdef<|im_end|>"))
     one, two = reply.stream("x", "es", going), reply.stream("yy", "es", going)
@@ -445,6 +499,7 @@ def test_two_answers_at_once_do_not_mix() -> None:
     assert "".join(two) == "cdef"
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, SIZE - 1), max_size=60))
 def test_letters_are_never_broken_whatever_the_tokens(tokens: list[int]) -> None:
     tokenizer = byte_tokenizer()
@@ -454,6 +509,7 @@ def test_letters_are_never_broken_whatever_the_tokens(tokens: list[int]) -> None
     text.encode("utf-8")
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\ufffd"), max_size=40))
 def test_letters_of_a_text_come_whole_and_all(text: str) -> None:
     tokenizer = byte_tokenizer()
@@ -486,8 +542,10 @@ def test_a_model_file_answers_as_its_engine_does(tmp_path: Path) -> None:
     assert caught.value.code == "lm_no_tokenizer"
     tokenizer = byte_tokenizer()
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    loader = Loader(1)
+    loader = Loader(1, gate := Gate())
     reply = loader.reply(config)
+    assert isinstance(reply, Local)
+    assert reply.gate is gate
     engine = loader._engine(str(path), "lm", max_length="256")
     prompt = ChatMl(byte_tokenizer(), path).prompt("s", [], "Hola", room=200)
     wanted = engine.generate(np.array(prompt), 12, ChatMl(byte_tokenizer(), path).stops)
@@ -498,3 +556,33 @@ def test_a_model_file_answers_as_its_engine_does(tmp_path: Path) -> None:
     assert words
     assert said(reply, "Hola") == words
     assert engine.length == len(prompt) + len(wanted) - 1
+
+
+def test_a_conversation_that_goes_on_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = onnx_zoo.tokens_model(tmp_path / "m.onnx", vocabulary=SIZE)
+    byte_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    config = LocalConfig(model=str(path), system="Sé muy breve.", max_tokens=8, context=512)
+    loader = Loader(1)
+    reply = loader.reply(config)
+    engine = loader._engine(str(path), "lm", max_length="512")
+    read = list[int]()
+    plain = engine.extend
+
+    def extend(ids: np.ndarray, keep: int) -> np.ndarray:
+        read.append(len(ids))
+        return plain(ids, keep)
+
+    monkeypatch.setattr(engine, "extend", extend)
+    monkeypatch.setattr(engine, "prefill", None)
+    mine = Dialogue()
+    for text in ("Hola", "¿Y tú?", "Bien"):
+        history = mine.history
+        again = Loader(1).reply(config)
+        wanted = "".join(again.answer(history, text, "es", going))  # type: ignore[attr-defined]
+        assert "".join(mine.stream(reply, text, "es", going)) == wanted
+    # Of each turn, what was answered and what is new; a byte is a token here.
+    everything = engine.length
+    assert len(read) == 3
+    assert max(read[1:]) < everything / 2

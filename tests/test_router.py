@@ -18,11 +18,22 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from vozmetro.audio import Samples, Waveform
 from vozmetro.errors import BusyError, InputError, ModelError
-from vozmetro.pipeline.config import Hysteresis, PipelineConfig, RouteRule, TierConfig
+from vozmetro.pipeline.config import (
+    ChatConfig,
+    EchoConfig,
+    Hysteresis,
+    PipelineConfig,
+    ReplyConfig,
+    RouteRule,
+    TemplateConfig,
+    TierConfig,
+)
 from vozmetro.pipeline.gate import Gate
 from vozmetro.pipeline.health import Health, p90
 from vozmetro.pipeline.loading import Loader, load_stages, open_router, split_cascade
+from vozmetro.pipeline.reply.chat import Chat
 from vozmetro.pipeline.reply.echo import Echo
+from vozmetro.pipeline.reply.template import Template
 from vozmetro.pipeline.router import Router
 from vozmetro.pipeline.tiers import Ask, Stages
 
@@ -252,6 +263,33 @@ def test_two_that_want_a_cold_tier_load_it_once() -> None:
         go_on.set()
         assert [turn.result(10) for turn in turns] == ["fast"] * 4
     assert it.loads == ["fast"]
+
+
+def test_many_at_once_keep_the_ceiling() -> None:
+    it = house(tier("a"), tier("b"), tier("c"), sizes={"a": GB, "b": 2 * GB, "c": 3 * GB})
+    start = threading.Barrier(4)
+
+    def turns(number: int) -> int:
+        busy = 0
+        start.wait(10)
+        for turn in range(10):
+            name = ["", "a", "b", "c"][(turn * 7 + number) % 4]
+            try:
+                with it.router.lease(Ask(name)) as stages:
+                    assert stages in it.alive
+                    it.router.finished(stages.tier, {"stt": 1.0, "tts_first_audio": 1.0})
+                    del stages
+            except BusyError as error:
+                assert error.code == "tier_memory"
+                busy += 1
+        return busy
+
+    with ThreadPoolExecutor(4) as pool:
+        busy = sum(pool.map(turns, range(4)))
+    assert it.most <= 4 * GB
+    assert sum(one.turns for one in it.router.states()) == 40 - busy
+    it.turn("c")
+    assert "c" in it.resident()
 
 
 def test_closing_forgets_all_but_what_is_in_use_until_it_is_not() -> None:
@@ -522,6 +560,18 @@ def test_an_option_that_no_engine_knows_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         open_router(config, 1)
     assert caught.value.code == "option_unknown"
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        (EchoConfig(), Echo),
+        (TemplateConfig(fallback="?"), Template),
+        (ChatConfig(url="http://127.0.0.1:1/v1", model="m"), Chat),
+    ],
+)
+def test_whoever_is_named_answers(config: ReplyConfig, kind: type) -> None:
+    assert type(Loader(1).reply(config)) is kind
 
 
 def test_tiers_share_what_they_have_in_common_and_let_it_go() -> None:

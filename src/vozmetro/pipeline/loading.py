@@ -44,10 +44,11 @@ class Loader:
 
     Args:
         threads: Threads of each model.
+        gate: Where language models wait for other inferences; None for nowhere.
     """
 
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
+    def __init__(self, threads: int, gate: Gate | None = None) -> None:
+        self._threads, self._gate = threads, gate
         self._found: dict[str, ModelRef] = {}
         self._loaded: WeakValueDictionary[str, Any] = WeakValueDictionary()
         self._lock = Lock()
@@ -116,6 +117,8 @@ class Loader:
         reply = Local(model, words, config, found.path, getattr(model, "limit", None))
         for _ in zip(range(2), reply.stream(_GREETINGS["en"], "en", lambda: False), strict=False):
             pass
+        # Not while it is loaded: that fails on nothing but the model itself.
+        reply.gate = self._gate
         return reply
 
     def _model(self, words: str, task: Task) -> ModelRef:
@@ -186,5 +189,6 @@ def open_router(config: PipelineConfig, threads: int, gate: Gate | None = None) 
     Raises:
         VozmetroError: A tier's model cannot be found or can never fit.
     """
-    loader = Loader(config.threads or threads)
+    gate = gate or Gate()
+    loader = Loader(config.threads or threads, gate)
     return Router(config, loader, loader.footprint, time.monotonic, gate)

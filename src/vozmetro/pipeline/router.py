@@ -111,7 +111,7 @@ class Router:
 
     @contextmanager
     def lease(self, ask: Ask) -> Iterator[Stages]:
-        """See `Tiers.lease`.
+        """See `Tiers.lease`. Nothing of the stages may be kept beyond it: it would stay in memory.
 
         Raises:
             InputError: `tier_unknown`.
@@ -125,6 +125,8 @@ class Router:
         try:
             yield stages
         finally:
+            # Before anybody is told that it is free.
+            del stages
             with self._changed:
                 tier.leases -= 1
                 tier.used_s = self._clock()

@@ -92,6 +92,7 @@ class Chat:
         }
         pieces: SimpleQueue[str | VozmetroError | None] = SimpleQueue()
         task = _run(lambda: self._fetch(body, pieces.put))
+        whole = False
         try:
             while not cancelled():
                 try:
@@ -99,12 +100,14 @@ class Chat:
                 except Empty:
                     continue
                 if piece is None:
+                    whole = True
                     return
                 if isinstance(piece, VozmetroError):
                     raise piece
                 yield piece
         finally:
-            task.cancel()
+            if not whole:
+                task.cancel()
 
     def _messages(self, history: Sequence[Exchange], text: str) -> list[dict[str, str]]:
         turns = self._config.turns
@@ -129,7 +132,10 @@ class Chat:
                 await self._check(response)
                 async for event in EventSource(response).aiter_sse():
                     if event.data == "[DONE]":
-                        break
+                        # Nobody waits any more, but what is left of the response is read: only
+                        # then can its connection be used for the next turn.
+                        put(None)
+                        continue
                     if piece := self._piece(event.data):
                         put(piece)
             put(None)
