@@ -19,7 +19,7 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +39,7 @@ TEXTS: Mapping[str, str] = {
     "3 sentences": "Your package has arrived. The courier left it at the front desk this morning. "
     "You can pick it up until eight.",
     "no comma": "If you want to change the delivery address for this order please call the "
-    "customer service line before six in the evening and have your order number ready when you do so.",
+    "customer service line before six in the evening and have your order number ready.",
 }
 LOUD = 0.02
 
@@ -72,6 +72,11 @@ def speak(engine: Synthesizer, text: str, clock: Callable[[], float]) -> Spoken:
 
 def percentile(values: list[float], percent: int) -> float:
     return float(np.percentile(values, percent))
+
+
+def least(runs: Sequence[Spoken]) -> str:
+    slack = [spoken.slack for spoken in runs if np.isfinite(spoken.slack)]
+    return f"{percentile(slack, 10):.0f}" if slack else "-"
 
 
 def main() -> None:
@@ -112,7 +117,7 @@ def main() -> None:
                 f"{statistics.median(s.lead for s in runs):7.0f} "
                 f"{statistics.median(s.quiet for s in runs):6.0f} "
                 f"{statistics.median(s.whole for s in runs):6.0f} "
-                f"{percentile([s.slack for s in runs], 10):8.0f}"
+                f"{least(runs):>8}"
             )
 
 

@@ -41,6 +41,7 @@ def test_the_catalogues_names():
         "whisper-base-onnx-int4",
         "whisper-tiny-en",
         "piper-joe",
+        "piper-joe-onnx",
         "piper-joe-graph",
         "piper-davefx",
         "whisper-small-encoder",

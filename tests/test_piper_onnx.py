@@ -68,7 +68,9 @@ def spoken(engine: PiperOnnx, text: str):
 # The same samples -------------------------------------------------------------------------
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     numbers=st.lists(st.integers(4, 30), min_size=1, max_size=30),
     first=st.integers(1, 30),

@@ -22,13 +22,14 @@ from vozmetro.engines.piper_split import INPUTS, SPEAKER
 from vozmetro.engines.piper_text import VoiceText
 from vozmetro.errors import InputError
 
-_STOP_SPINNING = {"session.force_spinning_stop": "1"}
-"""Three graphs with threads of their own: those of the last one would spin on the others' cores."""
+_NO_SPINNING = {"session.intra_op.allow_spinning": "0"}
+"""Three graphs with threads of their own, beside those of speech-to-text: threads that spin while
+they wait take the cores from those that work. With cores to spare, `1` may be faster."""
 LONG = 4 / 3
 """A sentence of so many times `head` is worth encoding twice."""
 LATEST = 1 / 2
-"""Part of `head` whose frames are used at most, if that is enough for the first piece of audio. The
-text encoder sees the rest, too, so that the melody is nearly that of the whole sentence."""
+"""Part of `head` whose frames are used at most, if that is enough for two pieces of audio. The text
+encoder sees the rest, too, so that the melody is nearly that of the whole sentence."""
 
 
 class PiperOnnx:
@@ -36,8 +37,8 @@ class PiperOnnx:
 
     The text encoder's work grows with the text. For a long first sentence it therefore runs twice:
     on its beginning, for the frames of the first clause or words, and then on the whole sentence,
-    for those that follow. The decoder sees one row of frames, so
-    that nothing is heard of the seam.
+    for those that follow. The decoder sees one row of frames, so that the waveform does not jump at
+    the seam; the words before it are said as the text encoder says them without the far end.
 
     Attributes:
         scales: float32 [3]: noise, length and duration noise. Without noise (0, 1, 0) the same
@@ -46,7 +47,7 @@ class PiperOnnx:
     """
 
     def __init__(self, request: LoadRequest) -> None:
-        options = {**_STOP_SPINNING, **request.options}
+        options = {**_NO_SPINNING, **request.options}
         self._text = VoiceText(request.path.with_name(request.path.name + ".json"))
         self.sample_rate = self._text.sample_rate
         self.scales = np.array(self._text.scales, np.float32)
@@ -79,7 +80,7 @@ class PiperOnnx:
     def _speak_soon(self, numbers: Sequence[int]) -> Iterator[Samples]:
         latent, durations = self._encode(numbers[: self.head])
         ends = np.cumsum(durations)
-        soonest = int(np.searchsorted(ends, self._decoder.first_needs)) + 1
+        soonest = int(np.searchsorted(ends, self._decoder.early_needs)) + 1
         latest = max(soonest + 1, int(self.head * LATEST))
         if latest >= self.head:
             yield from self._speak(numbers)
@@ -125,7 +126,7 @@ def _whole(options: dict[str, str], name: str, most: int) -> int:
     return int(value)
 
 
-_DEFAULTS = {"head": "150", "first": "12", "speaker": "0"}
+_DEFAULTS = {"head": "120", "first": "12", "speaker": "0"}
 
 ENGINE = Engine(
     name="piper-onnx",

@@ -97,7 +97,7 @@ def _write(voice: Path, numbers: Sequence[int], folder: Path) -> None:
     (folder / GEOMETRY).write_text(json.dumps(vars(geometry)), encoding="utf-8")
     whole = _audio(voice, numbers)
     difference = float("inf")
-    for shaped in (_flat, _plain):
+    for shaped in (flat, plain):
         onnx.save(shaped(parts.flow, "frames"), str(folder / FLOW))
         onnx.save(shaped(parts.vocoder, ""), str(folder / VOCODER))
         difference = _difference(folder, geometry, numbers, whole)
@@ -106,13 +106,13 @@ def _write(voice: Path, numbers: Sequence[int], folder: Path) -> None:
     raise InputError("not_piper_voice", path=voice, detail=f"parts differ by {difference:.2g}")
 
 
-def _plain(model: ModelProto, output: str) -> ModelProto:
+def plain(model: ModelProto, output: str) -> ModelProto:
     """Returns the graph as it is: what conditions it on a speaker bears no other dimension."""
     del output
     return model
 
 
-def _flat(model: ModelProto, output: str) -> ModelProto:
+def flat(model: ModelProto, output: str) -> ModelProto:
     """Returns the graph with convolutions of height 1 instead of one-dimensional ones.
 
     Args:

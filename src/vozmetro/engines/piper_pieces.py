@@ -63,7 +63,8 @@ class Decoder:
         speaker: Input of both that names the speaker; none of a voice with only one.
 
     Attributes:
-        first_needs: Latent frames that the first piece is made from.
+        early_needs: Latent frames that the first two pieces are made from. While they play there is
+            time for much else.
     """
 
     def __init__(
@@ -80,7 +81,8 @@ class Decoder:
         self._geometry = geometry
         self._schedule = schedule or Schedule()
         reaches = geometry.flow_reach + geometry.vocoder_reach
-        self.first_needs = next(self._schedule.sizes()) + reaches
+        sizes = self._schedule.sizes()
+        self.early_needs = next(sizes) + next(sizes) + reaches
 
     def stream(self, latents: Iterable[Frames]) -> Iterator[Samples]:
         """Yields audio, float32 [samples].
