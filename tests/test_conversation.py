@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vozmetro.audio import Samples, Waveform
@@ -81,7 +81,8 @@ def test_a_shorter_hangover_cuts_at_the_pause() -> None:
     assert kinds == ["started", "paused", "stopped"] * 2
 
 
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(1, 2000))
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.integers(20, 2000))
+@settings(deadline=None, max_examples=30)
 def test_the_marks_do_not_hang_on_the_sizes_of_the_pieces(frames: list[int], size: int) -> None:
     samples = sound(*frames, 20 + len(frames) % 2)
     assert marks(samples, 0.32, size) == marks(samples, 0.32)

@@ -3,63 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from time import perf_counter_ns
 
 from vozmetro.pipeline.protocols import Audio, Cancelled, Event, ReplyText
+from vozmetro.pipeline.reply.dialogue import Dialogue
 from vozmetro.pipeline.tiers import Stages, Tiers
 from vozmetro.speech.clauses import ClauseCutter
-from vozmetro.units import NS_PER_MS
 
 GATE_S = 30.0
 """Seconds that a turn waits for its place at most."""
 
 
+@dataclass
+class Given:
+    """What was given of an answer so far.
+
+    Attributes:
+        said: Its text.
+        clause_ns: When its first clause was known; 0 before.
+    """
+
+    said: str = ""
+    clause_ns: int = 0
+
+
 def answer(
     tiers: Tiers,
     stages: Stages,
+    dialogue: Dialogue,
+    given: Given,
     *,
     turn: str,
     text: str,
     cancelled: Cancelled,
     tell: Callable[[Event], None],
-) -> dict[str, float]:
+) -> None:
     """Answers, and speaks as soon as a clause of the answer is known.
 
     Args:
         tiers: For the place to work in.
         stages: Who answers and who speaks.
+        dialogue: What was said before.
+        given: Filled as the answer is given, also where it fails.
         turn: Id of the turn.
         text: What the user said.
         cancelled: Ends it early.
         tell: Gets `ReplyText` and `Audio`.
 
-    Returns:
-        `reply` and `tts_first_audio` in ms, as far as it has come.
-
     Raises:
         BusyError: No place was free in time.
     """
-    start = perf_counter_ns()
-    parts: dict[str, float] = {}
-    clause_ns = 0
-    for clause in _clauses(stages, turn, text, cancelled, tell):
-        if not clause_ns:
-            clause_ns = perf_counter_ns()
-            parts["reply"] = (clause_ns - start) / NS_PER_MS
+    pieces = dialogue.pieces(stages.reply, text, stages.language, cancelled)
+    for clause in _clauses(pieces, turn, given, cancelled, tell):
+        given.clause_ns = given.clause_ns or perf_counter_ns()
         for event in _spoken(tiers, stages, turn, clause, cancelled):
-            if "tts_first_audio" not in parts:
-                parts["tts_first_audio"] = (event.at_ns - clause_ns) / NS_PER_MS
             tell(event)
-    return parts
 
 
 def _clauses(
-    stages: Stages, turn: str, text: str, cancelled: Cancelled, tell: Callable[[Event], None]
+    pieces: Iterator[str],
+    turn: str,
+    given: Given,
+    cancelled: Cancelled,
+    tell: Callable[[Event], None],
 ) -> Iterator[str]:
     cutter = ClauseCutter()
-    for piece in stages.reply.stream(text, stages.language, cancelled):
+    for piece in pieces:
         if cancelled():
             return
+        given.said += piece
         tell(ReplyText(turn, perf_counter_ns(), piece))
         yield from cutter.feed(piece)
     rest = cutter.rest()

@@ -1,8 +1,9 @@
 """A conversation: sound in, events out, one turn after the other.
 
 While the user speaks, what has been said is transcribed now and then. When they pause, the
-transcript is finished ahead of time; should they go on, it is thrown away. So the wait for the end
-of speech, which no pipeline can do without, is when speech to text does its work.
+transcript is finished ahead of time, and an answer that costs nothing but time is begun; should
+they go on, both are thrown away. So the wait for the end of speech, which no pipeline can do
+without, is when the work is done.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import logging
 from collections import deque
 from contextlib import ExitStack
 from threading import Condition, Lock, Thread
-from threading import Event as Flag
 from time import perf_counter_ns
 from uuid import uuid4
 
@@ -20,8 +20,9 @@ import numpy as np
 from vozmetro.audio import SPEECH_RATE, Samples
 from vozmetro.engines.base import HOP_S
 from vozmetro.engines.voice_activity import FRAME, Silero, VoiceActivity
-from vozmetro.errors import BusyError, VozmetroError
-from vozmetro.pipeline.answer import GATE_S, answer
+from vozmetro.errors import BusyError
+from vozmetro.pipeline.answer import GATE_S
+from vozmetro.pipeline.answering import Answering, code_of
 from vozmetro.pipeline.endpoint import Endpointer, Endpointing, Mark
 from vozmetro.pipeline.hearing import open_stream
 from vozmetro.pipeline.protocols import (
@@ -33,7 +34,8 @@ from vozmetro.pipeline.protocols import (
     Transcript,
     TurnEnded,
 )
-from vozmetro.pipeline.tiers import Ask, Stages, Tiers
+from vozmetro.pipeline.reply.dialogue import Dialogue
+from vozmetro.pipeline.tiers import Ask, Tiers
 from vozmetro.units import NS_PER_MS, NS_PER_S
 
 log = logging.getLogger(__name__)
@@ -84,7 +86,9 @@ class Conversation:
         self._closing = False
         self._before: deque[Samples] = deque()
         self._heard: _Hearing | None = None
-        self._answer: _Answer | None = None
+        self._answer: Answering | None = None
+        self._ahead: Answering | None = None
+        self._dialogue = Dialogue()
         self._thread = Thread(target=self._run, name="conversation", daemon=True)
         self._thread.start()
 
@@ -111,7 +115,7 @@ class Conversation:
         """Stops the answer that is being made; its turn ends as cancelled."""
         current = self._answer
         if current is not None:
-            current.cancelled.set()
+            current.cancel()
 
     def close(self) -> None:
         """Ends the conversation; what is being made is cancelled."""
@@ -132,10 +136,11 @@ class Conversation:
                     self._hear(item)
             except Exception as error:
                 self._failed(error)
+        self._drop_ahead()
         if self._heard:
             self._heard.close()
         if self._answer:
-            self._answer.thread.join()
+            self._answer.join()
 
     def _next(self) -> Samples | None:
         """Returns all the audio that waits, or None for a commit; `_END` when closing."""
@@ -187,8 +192,9 @@ class Conversation:
         elif self._heard is None:
             return
         elif mark.kind == "paused":
-            self._heard.paused()
+            self._begin(self._heard, self._heard.paused(mark))
         elif mark.kind == "resumed":
+            self._drop_ahead()
             self._heard.resumed()
         else:
             self._finish(self._heard)
@@ -216,7 +222,7 @@ class Conversation:
         try:
             text = hearing.finish()
         except Exception as error:
-            self._ended(hearing.turn, {}, failure=_code(error))
+            self._ended(hearing.turn, {}, failure=code_of(error))
             return
         finally:
             hearing.close()
@@ -226,14 +232,41 @@ class Conversation:
         }
         self._tell(Transcript(hearing.turn, perf_counter_ns(), text))
         if not text:
+            self._drop_ahead()
             self._ended(hearing.turn, parts)
             return
         if self._answer:
             # Barge-in has cancelled it; a turn that was typed over has not.
-            self._answer.cancelled.set()
-            self._answer.thread.join()
-        self._answer = _Answer(self, hearing, text, parts)
-        self._answer.thread.start()
+            self._answer.drop()
+            self._answer.join()
+        ahead, self._ahead = self._ahead, None
+        if ahead and ahead.text != text:
+            ahead.drop()
+            ahead = None
+        self._answer = ahead or self._answering(hearing, text)
+        self._answer.release(parts)
+
+    def _answering(self, hearing: _Hearing, text: str) -> Answering:
+        return Answering(
+            self._tiers,
+            self._dialogue,
+            hearing.turn,
+            text,
+            ask=Ask(self._ask.tier, hearing.seconds),
+            language=self._language,
+            tell=self._tell,
+        )
+
+    def _begin(self, hearing: _Hearing, text: str) -> None:
+        """Begins an answer before it is certain that the user has finished."""
+        self._drop_ahead()
+        if text and hearing.eager:
+            self._ahead = self._answering(hearing, text)
+
+    def _drop_ahead(self) -> None:
+        ahead, self._ahead = self._ahead, None
+        if ahead:
+            ahead.drop()
 
     def _failed(self, error: Exception) -> None:
         hearing, self._heard = self._heard, None
@@ -241,7 +274,7 @@ class Conversation:
             self._endpointer.reset()
         if hearing:
             hearing.close()
-        self._ended(hearing.turn if hearing else "", {}, failure=_code(error))
+        self._ended(hearing.turn if hearing else "", {}, failure=code_of(error))
 
     def _ended(self, turn: str, parts: dict[str, float], *, failure: str = "") -> None:
         self._tell(TurnEnded(turn, perf_counter_ns(), parts, failure=failure))
@@ -252,30 +285,6 @@ class Conversation:
                 self._listener(event)
             except Exception:
                 log.exception("a listener failed", extra={"turn": event.turn})
-
-    # What an answer needs of its conversation ----------------------------------------------------
-
-    def answer(self, one: _Answer) -> None:
-        """Runs on the answer's own thread: the conversation goes on listening for barge-in."""
-        hearing, cancelled, failure, tier = one.hearing, one.cancelled, "", ""
-        try:
-            ask = Ask(self._ask.tier, hearing.seconds)
-            with self._tiers.lease(ask) as stages:
-                tier = stages.tier
-                one.parts |= answer(
-                    self._tiers,
-                    _told(stages, self._language),
-                    turn=hearing.turn,
-                    text=one.text,
-                    cancelled=cancelled.is_set,
-                    tell=self._tell,
-                )
-        except Exception as error:
-            failure = _code(error)
-        if not failure and not cancelled.is_set():
-            self._tiers.finished(tier, one.parts)
-        stopped = cancelled.is_set()
-        self._tell(TurnEnded(hearing.turn, perf_counter_ns(), one.parts, stopped, failure))
 
 
 class _Hearing:
@@ -288,6 +297,7 @@ class _Hearing:
         self._tell = tell
         self._leases = ExitStack()
         stages = self._leases.enter_context(tiers.lease(ask))
+        self.eager = getattr(stages.reply, "eager", False)
         self._stream = open_stream(stages.stt, language or stages.language)
         self._held: list[Samples] = []
         self._samples = 0
@@ -319,13 +329,15 @@ class _Hearing:
             self._text = text
             self._tell(Partial(self.turn, perf_counter_ns(), text))
 
-    def paused(self) -> None:
-        """The user may have finished: finishes the transcript ahead of time."""
-        # It is noticed at the end of the first silent frame.
-        self.paused_ns = perf_counter_ns() - round(FRAME / SPEECH_RATE * NS_PER_S)
+    def paused(self, mark: Mark) -> str:
+        """The user may have finished: returns the transcript, ahead of time.
+
+        It is empty where there are no words, or others work.
+        """
+        silent_s = (mark.sample - mark.since) / SPEECH_RATE
+        self.paused_ns = perf_counter_ns() - round(silent_s * NS_PER_S)
         with self._tiers.gate.spare() as free:
-            if free:
-                self._stream.finish()
+            return self._stream.finish() if free else ""
 
     def resumed(self) -> None:
         """The user goes on."""
@@ -340,36 +352,12 @@ class _Hearing:
             return self._stream.finish()
 
     def close(self) -> None:
+        """Lets go of the engines."""
+        del self._stream
         self._leases.close()
-
-
-class _Answer:
-    """An answer that is being made."""
-
-    def __init__(
-        self, talk: Conversation, hearing: _Hearing, text: str, parts: dict[str, float]
-    ) -> None:
-        self.hearing = hearing
-        self.text = text
-        self.parts = parts
-        self.cancelled = Flag()
-        self.thread = Thread(target=talk.answer, args=(self,), name="answer", daemon=True)
 
 
 _END: Samples = np.zeros(0, np.float32)
 """Stands for the end of a conversation."""
 _STEP = FRAME
 """Samples between two looks for a change."""
-
-
-def _told(stages: Stages, language: str) -> Stages:
-    if not language:
-        return stages
-    return Stages(stages.tier, stages.stt, stages.reply, stages.tts, language)
-
-
-def _code(error: Exception) -> str:
-    if isinstance(error, VozmetroError):
-        return error.code
-    log.exception("a turn failed", exc_info=error)
-    return "internal"

@@ -23,12 +23,12 @@ PAUSE = 512
 """Samples of low level, 32 ms, after which speech may have paused: a stop consonant has as much."""
 LAG = 1024
 """Samples, 64 ms, that the network is behind where it decides alone."""
-_MARGIN = 10 ** (-25 / 10)
-"""Of power: 25 dB below the loudest there is no speech (`speech.ends` has the same below the active
-level)."""
+_MARGIN = 10 ** (-35 / 10)
+"""Of power: 35 dB below the loudest there is no speech; with 20 to 30, weak last sounds of words
+count as pauses, and as many utterances are cut off at any wait."""
 _FORGETTING = 10 ** (-0.02 / 10)
 """Of the loudest power, in 8 ms: 2.5 dB a second."""
-HANGOVER_S = 0.2
+HANGOVER_S = 0.208
 """Seconds of silence that end an utterance, unless told otherwise."""
 
 Kind = Literal["started", "paused", "resumed", "stopped"]
@@ -96,7 +96,7 @@ class Endpointer:
         self._onset = 0
         self._level = 0.0
         self._loud = self._heard
-        self._quiet = self._heard
+        self._quiet = self._judged = self._heard
 
     @property
     def speaking(self) -> bool:
@@ -126,6 +126,7 @@ class Endpointer:
         if len(self._frame) * TICK == FRAME:
             self._probability = self._voice.probability(np.concatenate(self._frame))
             self._frame = []
+            self._judged = self._heard
             self._onset = self._onset + 1 if self._probability >= SPEECH else 0
             # In between, a frame counts as what the last clear one was.
             if self._probability >= SPEECH or (self._probability >= SILENCE and not self._paused):
@@ -136,13 +137,13 @@ class Endpointer:
         if self._onset < ONSET_FRAMES:
             return None
         self._speaking, self._paused = True, False
-        self._loud = self._quiet = self._heard
+        self._loud = self._quiet = self._judged = self._heard
         return Mark("started", self._heard, self._heard - ONSET_FRAMES * FRAME)
 
     def _spoken(self) -> Mark | None:
         """Within an utterance."""
         low = self._heard - self._loud
-        still = self._heard - self._quiet
+        still = self._judged - self._quiet
         if not self._paused:
             if low < PAUSE and still == 0:
                 return None
@@ -150,7 +151,7 @@ class Endpointer:
             return Mark("paused", self._heard, min(self._loud, self._quiet))
         if low < PAUSE and still == 0:
             self._paused = False
-            return Mark("resumed", self._heard, self._heard)
+            return Mark("resumed", self._heard, self._heard - FRAME)
         agreed = low >= self._hangover and self._probability < SPEECH
         if not agreed and still < self._hangover + LAG:
             return None

@@ -13,7 +13,11 @@ Cancelled = Callable[[], bool]
 
 
 class Reply(Protocol):
-    """Answers what was said."""
+    """Answers what was said.
+
+    A reply with the attribute `eager` set is asked before it is certain that the user has finished,
+    and perhaps for nothing: it answers at once and leaves no trace.
+    """
 
     def stream(self, text: str, language: str, cancelled: Cancelled) -> Iterator[str]:
         """Yields the answer in pieces, as soon as they are known.

@@ -50,19 +50,28 @@ class Dialogue:
 
     def stream(self, reply: Reply, text: str, language: str, cancelled: Cancelled) -> Iterator[str]:
         """Yields the answer of whichever reply, and remembers what was given of it."""
+        said: list[str] = []
+        try:
+            for piece in self.pieces(reply, text, language, cancelled):
+                said.append(piece)
+                yield piece
+        finally:
+            self.keep(text, "".join(said))
+
+    def pieces(self, reply: Reply, text: str, language: str, cancelled: Cancelled) -> Iterator[str]:
+        """Yields the answer of whichever reply; nothing of it is remembered."""
         if isinstance(reply, Remembering):
             pieces = reply.answer(self.history, text, language, cancelled)
         else:
             pieces = reply.stream(text, language, cancelled)
-        said: list[str] = []
         try:
-            for piece in pieces:
-                said.append(piece)
-                yield piece
+            yield from pieces
         finally:
             close = getattr(pieces, "close", None)
             if close is not None:
                 close()
-            if said:
-                answer = "".join(said)[:MOST_CHARACTERS]
-                self._past.append(Exchange(text[:MOST_CHARACTERS], answer))
+
+    def keep(self, heard: str, said: str) -> None:
+        """Remembers an exchange, unless nothing was said."""
+        if said:
+            self._past.append(Exchange(heard[:MOST_CHARACTERS], said[:MOST_CHARACTERS]))

@@ -10,6 +10,8 @@ from vozmetro.pipeline.protocols import Cancelled
 class Echo:
     """Implements `Reply`."""
 
+    eager = True
+
     def stream(self, text: str, language: str, cancelled: Cancelled) -> Iterator[str]:
         """See `Reply.stream`."""
         del language

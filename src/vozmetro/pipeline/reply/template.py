@@ -20,6 +20,8 @@ class Template:
         config: Its rules, as `parse` has checked them.
     """
 
+    eager = True
+
     def __init__(self, config: TemplateConfig) -> None:
         self._fallback = config.fallback
         self._rules = [
