@@ -187,7 +187,8 @@ class Handler(AsyncEventHandler):
         if self._hearing is not None or self._reading is not None:
             raise InputError("serve_event")
         self._pcm = Pcm(start.rate, start.width, start.channels)
-        self._begin("transcription", self._asked.name, _language(self._asked.language))
+        asked, self._asked = self._asked, Transcribe()
+        self._begin("transcription", asked.name, _language(asked.language))
         self._hearing = Hearing(self._serving, self._order)
 
     async def _audio_chunk(self, event: Event) -> None:
@@ -213,14 +214,13 @@ class Handler(AsyncEventHandler):
 
     async def _tell_transcript(self, hearing: Hearing) -> None:
         text = "".join(await hearing.job.all())
-        language = _language(self._asked.language) or None
+        language = self._order.language or None
         await self.write_event(TranscriptStart(language=language).event())
         await self.write_event(TranscriptChunk(text).event())
         # The whole as well, for clients that know nothing of pieces.
         await self.write_event(Transcript(text, language=language).event())
         await self.write_event(TranscriptStop().event())
         self._hearing = self._pcm = None
-        self._asked = Transcribe()
         self._end()
 
     async def _synthesize(self, event: Event) -> None:

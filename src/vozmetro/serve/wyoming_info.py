@@ -47,10 +47,10 @@ def info(serving: Serving) -> Info:
 
 def tier_named(name: object, serving: Serving) -> str | None:
     """Returns the tier that a client calls by its name or by its model's; None where none is."""
-    if not isinstance(name, str) or name in ("", PROGRAM):
+    if name is None or name in ("", PROGRAM):
         return ""
     if name in serving.tiers.names:
-        return name
+        return str(name)
     for one in serving.about:
         if name in (one.stt.name, one.tts.name):
             return one.tier
