@@ -39,6 +39,8 @@ def commands(lang: str) -> list[click.Command]:
                      help=say("cli.serve_port", default=_PORT)),
         click.option("--token", metavar=say("cli.listen_m_text"),
                      help=say("cli.serve_token", variable=TOKEN)),
+        click.option("--public-name", default="", metavar=say("cli.listen_m_host"),
+                     help=say("cli.serve_public_name")),
         click.option("--wyoming-host", default=_LOOPBACK, metavar=say("cli.listen_m_host"),
                      help=say("cli.serve_wyoming_host", default=_LOOPBACK)),
         click.option("--wyoming-port", type=int, default=_WYOMING_PORT, metavar="N",
@@ -127,7 +129,7 @@ async def _run(
     from vozmetro.serve.state import Serving
 
     to_stderr()
-    serving = Serving(tiers, Access(chosen["host"], token), about=about)
+    serving = Serving(tiers, Access(chosen["host"], token, chosen["public_name"]), about=about)
     http, *wyoming = sockets
     whole = await serve(
         serving, build(serving), http,
@@ -172,7 +174,9 @@ def _token(chosen: dict[str, Any]) -> str:
 
     given = chosen["token"] if chosen["token"] is not None else os.environ.get(TOKEN)
     if given is None:
-        return "" if is_loopback(chosen["host"]) else secrets.token_urlsafe(24)
+        # A name for others to come by means a proxy, which makes loopback reachable.
+        alone = is_loopback(chosen["host"]) and not chosen["public_name"]
+        return "" if alone else secrets.token_urlsafe(24)
     if not SHAPE.fullmatch(given):
         raise InputError("listen_token_invalid")
     return str(given)
