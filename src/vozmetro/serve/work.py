@@ -109,7 +109,7 @@ def hear(
 ) -> Iterator[Heard]:
     """Yields what is understood, in the job's thread; see `transcribe`."""
     cut = timed or audio.seconds > LONG_S
-    for count, part in enumerate(spans(audio) if cut else [Span(0, len(audio.samples))]):
+    for count, part in enumerate(spans(audio, job.check) if cut else [Span(0, len(audio.samples))]):
         said = Waveform(audio.samples[part.start : part.end], SPEECH_RATE)
         if said.seconds < LEAST_S:
             continue
