@@ -30,6 +30,7 @@ from vozmetro.measure import (
     quality_records,
     records,
     roofline_records,
+    swap_records,
 )
 from vozmetro.measure.depths import DEPTHS
 from vozmetro.measure.workload import NEW_TOKENS, PROMPT_TOKENS
@@ -50,6 +51,7 @@ PAIRS = (
 DOCUMENTS = (
     *(name for pair in PAIRS for name in pair),
     "docs/run-schema.md",
+    "docs/tiers.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "CHANGELOG.md",
@@ -327,6 +329,7 @@ RECORDS = [
         records,
         depth_records,
         roofline_records,
+        swap_records,
         quality_records,
         listening_records,
         prepare_records,

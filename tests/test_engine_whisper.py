@@ -79,7 +79,7 @@ def test_tokens_are_those_of_a_plain_search(folder: Path) -> None:
     for seed in range(3):
         recording = speech(2.0 + seed, seed)
         frames = whisper_window.padded(engine.features(recording), whisper_window.FRAMES)
-        wanted = plainly(folder, frames, [101, 103, 105, 107], engine.limit)
+        wanted = plainly(folder, frames, [101, 103, 105, 107], engine.decoder.limit)
         assert engine.transcribe_tokens(recording, "es") == wanted
         seen.update(wanted)
     assert len(seen) > 3

@@ -15,7 +15,7 @@ from vozmetro.cli.app import build
 from vozmetro.cli.run import run
 from vozmetro.errors import InputError
 from vozmetro.models.resolve import resolve
-from vozmetro.pipeline.fixed import LEAST, FixedTiers, load
+from vozmetro.pipeline.fixed import LEAST, FixedTiers
 from vozmetro.pipeline.reply.echo import Echo
 from vozmetro.pipeline.tiers import Ask, Stages
 from vozmetro.serve.about import about
@@ -83,13 +83,6 @@ def test_one_tier() -> None:
     # 1 to 10 ms: the endpoint's wait is no work of the tier's.
     assert (state.turns, state.residence) == (10, "resident")
     assert state.p90_ms == pytest.approx(9.1)
-
-
-def test_models_of_another_kind_are_refused() -> None:
-    voice = resolve("piper-joe")
-    with pytest.raises(InputError) as caught:
-        load("a", [voice, voice], Echo(), threads=1)
-    assert caught.value.code == "cascade_parts"
 
 
 def test_what_the_catalogue_knows_of_models() -> None:

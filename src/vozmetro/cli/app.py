@@ -11,6 +11,7 @@ import click
 from vozmetro.cli import (
     convert,
     corpus,
+    decide,
     hypotheses,
     listen,
     models,
@@ -18,6 +19,8 @@ from vozmetro.cli import (
     quantize,
     roofline,
     serve,
+    swap,
+    tune,
 )
 from vozmetro.cli import options as shared
 from vozmetro.cli.localized import LocalizedCommand, LocalizedGroup
@@ -40,7 +43,20 @@ def build(lang: str) -> click.Group:
     shared.language(lang)(group)
     for make in (_bench, _compare, _report, _demo, _env, _subjects):
         group.add_command(make(lang))
-    for room in (models, convert, quantize, roofline, hypotheses, quality, corpus, listen, serve):
+    for room in (
+        models,
+        convert,
+        quantize,
+        roofline,
+        hypotheses,
+        quality,
+        tune,
+        corpus,
+        listen,
+        decide,
+        swap,
+        serve,
+    ):
         for command in room.commands(lang):
             group.add_command(command)
     return group

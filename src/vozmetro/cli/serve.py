@@ -94,7 +94,8 @@ def _tiers(chosen: dict[str, Any]) -> tuple[Tiers, Sequence[About]]:
     """Returns the tiers, loaded and warm, and what their models are."""
     from vozmetro.measure.environment import cores_allowed
     from vozmetro.measure.subject import resolve_subject
-    from vozmetro.pipeline.fixed import FixedTiers, load
+    from vozmetro.pipeline.fixed import FixedTiers
+    from vozmetro.pipeline.loading import load_stages
     from vozmetro.pipeline.reply.echo import Echo
     from vozmetro.serve.about import about
     from vozmetro.serve.work import primary
@@ -106,7 +107,7 @@ def _tiers(chosen: dict[str, Any]) -> tuple[Tiers, Sequence[About]]:
         raise InputError("threads_range", given=threads)
     spoken = primary(chosen["language"])
     target = resolve_subject(chosen["subject"])
-    stages = load(target.name, target.models, Echo(), threads=threads, language=spoken)
+    stages = load_stages(target.name, Echo(), threads, target.name, spoken)
     stt, tts = target.models
     return FixedTiers(stages), [about(target.name, stt, tts, spoken)]
 

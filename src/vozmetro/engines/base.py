@@ -45,6 +45,11 @@ class Transcriber(Protocol):
         """Returns the words spoken in `audio` (16 kHz); `language` is ISO 639-1 or empty."""
 
 
+HOP_S = 0.5
+"""Seconds of new speech between two looks at what has been said so far: more often costs more and
+is decoded again anyway, more rarely leaves more to decode in the end."""
+
+
 class TranscriptStream(Protocol):
     """An utterance that is transcribed while it is spoken. One thread at a time."""
 
@@ -59,7 +64,13 @@ class TranscriptStream(Protocol):
 
 
 class StreamingTranscriber(Transcriber, Protocol):
-    """Speech to text that works while the user speaks."""
+    """Speech to text that works while the user speaks.
+
+    Attributes:
+        streams: Whether it is to be measured so.
+    """
+
+    streams: bool
 
     def open_stream(self, language: str) -> TranscriptStream:
         """Returns a new utterance; `language` is ISO 639-1 or empty."""

@@ -143,7 +143,12 @@ def spoken(*names: str) -> tuple[str, ...]:
     found = []
     for name in names:
         last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1].lower()
-        last = last.split("@")[0].removesuffix(".onnx").removeprefix("piper:")
+        last = (
+            last.split("@")[0]
+            .removesuffix(".onnx")
+            .removeprefix("piper:")
+            .removeprefix("piper-onnx:")
+        )
         found.append(re.sub(r"[^a-z0-9.]+", "-", last).strip("-"))
     return tuple(dict.fromkeys(name for name in found if name))
 

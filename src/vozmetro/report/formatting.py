@@ -76,7 +76,7 @@ def _short(name: str, files: Sequence[str]) -> str:
     bare, at, options = name.rpartition("@")
     if at and "=" in options:
         return f"{_short(bare, files)}@{options}"
-    path = name.removeprefix("piper:").rstrip("/\\")
+    path = name.removeprefix("piper:").removeprefix("piper-onnx:").rstrip("/\\")
     if not path.lower().endswith(".onnx") and not any(file.startswith(path) for file in files):
         return name
     last = path.replace("\\", "/").rsplit("/", 1)[-1]
