@@ -18,6 +18,7 @@ from vozmetro.cli import (
     quality,
     quantize,
     roofline,
+    serve,
     swap,
     tune,
 )
@@ -54,6 +55,7 @@ def build(lang: str) -> click.Group:
         listen,
         decide,
         swap,
+        serve,
     ):
         for command in room.commands(lang):
             group.add_command(command)

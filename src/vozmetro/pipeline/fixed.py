@@ -1,28 +1,38 @@
-"""One tier that is always there: for a server with one subject, and to measure it."""
+"""One tier, always in memory: what a pipeline without a configuration is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Lock
+
+import numpy as np
 
 from vozmetro.errors import InputError
 from vozmetro.pipeline.gate import Gate
 from vozmetro.pipeline.tiers import Ask, Stages, TierState
 
+KEPT = 200
+"""Turns behind the live P90."""
+LEAST = 10
+"""Turns before there is one."""
+
 
 class FixedTiers:
-    """Implements `Tiers` with one tier, loaded already.
+    """Implements `Tiers` for one tier.
 
     Args:
-        stages: Its engines.
+        stages: Its engines, loaded and warm.
         gate: Where inferences wait for each other.
     """
 
     def __init__(self, stages: Stages, gate: Gate | None = None) -> None:
-        self._stages = stages
-        self._turns = 0
         self.gate = gate or Gate()
         self.names: Sequence[str] = (stages.tier,)
+        self._stages = stages
+        self._lock = Lock()
+        self._turns = 0
+        self._last: list[float] = []
 
     @contextmanager
     def lease(self, ask: Ask) -> Iterator[Stages]:
@@ -33,11 +43,17 @@ class FixedTiers:
 
     def finished(self, tier: str, parts_ms: Mapping[str, float]) -> None:
         """See `Tiers.finished`."""
-        self._turns += 1
+        with self._lock:
+            self._turns += 1
+            # The wait for the end of speech is no work of the tier's.
+            spent = sum(ms for part, ms in parts_ms.items() if part != "endpoint")
+            self._last = [*self._last[1 - KEPT :], spent]
 
     def states(self) -> list[TierState]:
         """See `Tiers.states`."""
-        return [TierState(self._stages.tier, "resident", False, None, self._turns)]
+        with self._lock:
+            p90 = float(np.percentile(self._last, 90)) if self._turns >= LEAST else None
+            return [TierState(self._stages.tier, "resident", False, p90, self._turns)]
 
     def close(self) -> None:
-        """See `Tiers.close`."""
+        """See `Tiers.close`. What runs keeps its models until it ends."""

@@ -1,0 +1,109 @@
+"""`vozmetro serve` on the command line, before anything is served; and its one tier."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import json
+import logging
+from typing import Any
+
+import pytest
+from serve_helpers import ABOUT, TIER, Ears, Voice
+
+from vozmetro.cli.app import build
+from vozmetro.cli.run import run
+from vozmetro.errors import InputError
+from vozmetro.models.resolve import resolve
+from vozmetro.pipeline.fixed import LEAST, FixedTiers
+from vozmetro.pipeline.reply.echo import Echo
+from vozmetro.pipeline.tiers import Ask, Stages
+from vozmetro.serve.about import about
+from vozmetro.serve.logs import LOGGER, log, to_stderr
+from vozmetro.serve.network import announcement
+
+
+def vozmetro(*words: str, lang: str = "en") -> int:
+    return run(build(lang), ["serve", "--port", "0", "--wyoming-port", "0", *words], lang)
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ([], "vozmetro serve whisper-base-onnx-int8+piper-joe"),
+        (["whisper-base"], "STT+TTS"),
+        (["piper-joe+whisper-base"], "STT+TTS"),
+        (["nobody+piper-joe"], "nobody"),
+        (["whisper-base+piper-joe", "--token", "short"], "12"),
+        (["whisper-base+piper-joe", "--threads", "0"], "--threads"),
+        (["whisper-base+piper-joe", "--language", "¿?"], "ISO 639-1"),
+        (["whisper-base+piper-joe", "--host", "no.such.host.example"], "--host"),
+        (["whisper-base+piper-joe", "--port", "70000"], "--port"),
+        (["whisper-base+piper-joe", "--zeroconf"], "--wyoming-host"),
+    ],
+)
+def test_bad_words_end_with_two_and_say_what_helps(
+    words: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert vozmetro(*words) == 2
+    assert hint in capsys.readouterr().err
+
+
+def test_without_the_extra_the_install_command_is_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def without(name: str) -> Any:
+        if name == "wyoming":
+            raise ModuleNotFoundError(name=name)
+        return builtins.__import__(name)
+
+    monkeypatch.setattr("importlib.import_module", without)
+    assert vozmetro("whisper-base+piper-joe") == 2
+    assert "pip install 'vozmetro[serve]'" in capsys.readouterr().err
+
+
+def test_nothing_is_announced_that_nobody_can_reach() -> None:
+    with pytest.raises(InputError) as caught:
+        announcement("127.0.0.1", 1)
+    assert caught.value.code == "serve_zeroconf_loopback"
+    assert announcement("192.0.2.7", 1) is not None
+
+
+def test_one_tier() -> None:
+    tiers = FixedTiers(Stages(TIER, Ears(), Echo(), Voice()))
+    with tiers.lease(Ask()) as default, tiers.lease(Ask(TIER)) as named:
+        assert default is named
+    with pytest.raises(InputError), tiers.lease(Ask("other")):
+        pass
+    for ms in range(1, LEAST):
+        tiers.finished(TIER, {"endpoint": 500.0, "stt": float(ms)})
+    assert [state.p90_ms for state in tiers.states()] == [None]
+    tiers.finished(TIER, {"stt": 6.0, "tts_first_audio": 4.0})
+    [state] = tiers.states()
+    # 1 to 10 ms: the endpoint's wait is no work of the tier's.
+    assert (state.turns, state.residence) == (10, "resident")
+    assert state.p90_ms == pytest.approx(9.1)
+
+
+def test_what_the_catalogue_knows_of_models() -> None:
+    known = about("a", resolve("whisper-base"), resolve("piper-joe"), "es")
+    assert (known.stt.licence, known.stt.author, known.stt.languages) == ("MIT", "Systran", ("es",))
+    assert (known.tts.licence, known.tts.author) == ("CC0-1.0", "rhasspy")
+    assert ABOUT.stt.author == "who"
+
+
+def test_the_log_is_one_line_of_json() -> None:
+    with io.StringIO() as stream:
+        to_stderr(stream)
+        log("request", {"turn": "1", "name": "a\nb\x1b[31mñ", "none": None})
+        try:
+            raise ValueError("inside")
+        except ValueError:
+            log("error", level=logging.ERROR, failed=True)
+        lines = stream.getvalue().splitlines()
+    logging.getLogger(LOGGER).handlers = []
+    assert lines[0].isascii()
+    first, second = (json.loads(line) for line in lines)
+    assert (first["event"], first["turn"], first["level"]) == ("request", "1", "info")
+    assert "none" not in first
+    assert "ValueError: inside" in second["trace"]
