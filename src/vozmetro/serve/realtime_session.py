@@ -53,8 +53,12 @@ class Session:
         self._send, self._post = send, post
         self._wishes = Wishes(aloud=settings.aloud, always=settings.answers)
         self._exchange = Exchange(
-            send=send, beta=beta, settings=lambda: self._settings, wishes=self._wishes,
-            heard_ms=lambda: self._heard_ms, limits=limits,
+            send=send,
+            beta=beta,
+            settings=lambda: self._settings,
+            wishes=self._wishes,
+            heard_ms=lambda: self._heard_ms,
+            limits=limits,
         )
         self._resampler = Resampler(settings.heard.rate, SPEECH_RATE)
         self._voice: Line | None = None
