@@ -13,7 +13,7 @@ import numpy as np
 import uvicorn
 from starlette.types import ASGIApp
 
-from vozmetro.audio import Samples, Waveform, read, synthetic_speech
+from vozmetro.audio import Samples, Waveform, read, resample, synthetic_speech
 from vozmetro.pipeline.gate import Gate
 from vozmetro.pipeline.tiers import Stages, TierState
 from vozmetro.speech.corpus import load_corpus
@@ -117,3 +117,9 @@ def serving(app: ASGIApp) -> Iterator[str]:
         server.should_exit = True
         thread.join(WAIT_S)
         assert not thread.is_alive()
+
+
+def pcm(samples: Samples, rate: int, target: int = 24_000) -> bytes:
+    """Speech as a client of the realtime protocol sends it."""
+    there = resample(Waveform(samples, rate), target).samples
+    return np.rint(np.clip(there, -1, 1) * 32767).astype("<i2").tobytes()

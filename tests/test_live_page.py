@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import soundfile
-from live_helpers import WAIT_S, Room, serving, speech
-from starlette.applications import Starlette
-
-from vozmetro.serve.live import Live
+from live_helpers import speech
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [

@@ -6,9 +6,8 @@ import json
 import re
 import secrets
 from importlib import resources
-from urllib.parse import urlsplit
 
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
@@ -18,7 +17,7 @@ from vozmetro.judge.budget import Budget
 from vozmetro.pipeline.tiers import Tiers
 from vozmetro.serve.line import Talks, conversations
 from vozmetro.serve.live_session import SUBPROTOCOL, LiveSession
-from vozmetro.serve.wire import Limits, Places
+from vozmetro.serve.wire import Limits, Places, same_origin
 
 STATIC = {
     name: f"text/{'css' if name.endswith('.css') else 'javascript'}; charset=utf-8"
@@ -126,17 +125,6 @@ class Live:
     def _invited(self, offered: list[str]) -> bool:
         given = [found[1] for one in offered if (found := _TOKEN.fullmatch(one))]
         return any(secrets.compare_digest(one.encode(), self._token.encode()) for one in given)
-
-
-def same_origin(connection: HTTPConnection) -> bool:
-    """Returns whether the browser's page is this server's own; without a browser there is none."""
-    origin, host = connection.headers.get("origin"), connection.headers.get("host", "")
-    if origin is None:
-        return True
-    try:
-        return urlsplit(origin).netloc.lower() == host.lower()
-    except ValueError:
-        return False
 
 
 def _texts(lang: str) -> str:

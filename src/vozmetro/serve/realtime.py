@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import time
 from contextlib import suppress
 from typing import Any
 
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from vozmetro.errors import VozmetroError
@@ -19,10 +22,12 @@ from vozmetro.serve.realtime_exchange import failed
 from vozmetro.serve.realtime_response import new_id
 from vozmetro.serve.realtime_session import Session
 from vozmetro.serve.realtime_settings import Settings
-from vozmetro.serve.wire import Limits, OverError, Places, Wire, together
+from vozmetro.serve.wire import Limits, OverError, Places, Wire, same_origin, together
 
 BETA_HEADER = "realtime=v1"
 BETA_SUBPROTOCOL = "openai-beta.realtime-v1"
+KEY = "openai-insecure-api-key."
+"""Before the token, in the subprotocol of a browser, which cannot send headers."""
 
 
 class Realtime:
@@ -30,20 +35,42 @@ class Realtime:
 
     Args:
         tiers: Who answers.
+        token: What a client must show, as a bearer or as OpenAI's browser clients do, in a
+            subprotocol; empty for none.
         limits: Of each of them.
         talks: Makes conversations.
     """
 
     def __init__(
-        self, tiers: Tiers, limits: Limits | None = None, talks: Talks = conversations
+        self,
+        tiers: Tiers,
+        *,
+        token: str = "",
+        limits: Limits | None = None,
+        talks: Talks = conversations,
     ) -> None:
-        self._tiers, self._talks = tiers, talks
+        self._tiers, self._token, self._talks = tiers, token, talks
         self._limits = limits or Limits()
         self._places = Places(self._limits.connections)
 
+    def routes(self) -> list[BaseRoute]:
+        """Returns the protocol's one place."""
+        return [WebSocketRoute("/v1/realtime", self.serve)]
+
     async def serve(self, socket: WebSocket) -> None:
-        """Serves one client, who has been let in, to the end."""
+        """Serves one client to the end."""
         offered = socket.scope.get("subprotocols", [])
+        if self._token and not self._invited(socket, offered):
+            await refuse(
+                socket, 401, "invalid_api_key", "Send this server's token as the API key (Bearer)."
+            )
+            return
+        if not self._token and not same_origin(socket):
+            # Any page that a browser on this machine opens could connect otherwise.
+            await refuse(
+                socket, 403, "wrong_origin", "Pages of other sites need a server with a token."
+            )
+            return
         if not self._places.take():
             await refuse(socket, 503, "server_busy", "Too many sessions are open: try again later.")
             return
@@ -59,6 +86,13 @@ class Realtime:
             )
         finally:
             self._places.free()
+
+    def _invited(self, socket: WebSocket, offered: list[str]) -> bool:
+        given = [one.removeprefix(KEY) for one in offered if one.startswith(KEY)]
+        scheme, _, bearer = socket.headers.get("authorization", "").partition(" ")
+        given += [bearer.strip()] if scheme.lower() == "bearer" else []
+        wanted = self._token.encode()
+        return any(secrets.compare_digest(one.encode(), wanted) for one in given)
 
 
 class _Connection:
@@ -135,7 +169,5 @@ class _Connection:
 
 async def refuse(socket: WebSocket, status: int, code: str, message: str) -> None:
     """Answers a handshake with an HTTP error."""
-    from starlette.responses import JSONResponse
-
     error = {"type": "invalid_request_error", "code": code, "message": message, "param": None}
     await socket.send_denial_response(JSONResponse({"error": error}, status_code=status))

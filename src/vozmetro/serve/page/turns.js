@@ -154,8 +154,10 @@ function history() {
   const rows = turns.slice(-SHOWN).reverse().map((turn) => {
     const sum = total(turn.parts);
     const cells = PARTS.map((part) => el("td", {}, milliseconds(turn.parts[part])));
-    const last = el("td", { class: sum < budget.p50_ms ? "kept" : "missed" }, milliseconds(sum));
-    return el("tr", {}, el("th", { scope: "row" }, number(turn.number)), el("td", { class: "words" }, turn.text), ...cells, last);
+    const kept = sum < budget.p50_ms;
+    const whole = el("td", { class: `total ${kept ? "kept" : "missed"}` }, `${kept ? "✓" : "✗"} ${milliseconds(sum)}`);
+    const words = el("td", { class: "words" }, turn.text);
+    return el("tr", {}, el("th", { scope: "row" }, number(turn.number)), whole, ...cells, words);
   });
   find("rows").replaceChildren(...rows);
 }

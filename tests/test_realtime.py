@@ -1,0 +1,584 @@
+"""The realtime protocol, spoken by the real `openai` client and by hostile ones."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from live_helpers import WAIT_S, Room, Voice, pcm, serving, speech
+from starlette.applications import Starlette
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from vozmetro.errors import BusyError
+from vozmetro.serve.growing import Growing
+from vozmetro.serve.realtime import Realtime
+from vozmetro.serve.realtime_events import MOST_MESSAGE, RefusedError, parse
+from vozmetro.serve.sound import FORMATS, Resampler
+from vozmetro.serve.wire import Limits
+
+TOKEN = "correct-horse-battery"
+WORDS = "turn on the light"
+
+
+@contextmanager
+def realtime(room: Room, **options: Any) -> Iterator[str]:
+    with serving(Starlette(routes=Realtime(room, **options).routes())) as address:
+        yield address
+
+
+class Client:
+    """A raw client that reads what it is told, in order."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+        self.seen: list[dict[str, Any]] = []
+
+    def send(self, kind: str, **fields: Any) -> None:
+        self.socket.send(json.dumps({"type": kind, **fields}))
+
+    def next(self) -> dict[str, Any]:
+        told = json.loads(self.socket.recv(WAIT_S))
+        self.seen.append(told)
+        return told
+
+    def until(self, kind: str) -> dict[str, Any]:
+        while True:
+            told = self.next()
+            if told["type"] == kind:
+                return told
+            assert told["type"] != "error", told
+
+    def refused(self) -> dict[str, Any]:
+        told = self.next()
+        assert told["type"] == "error", told
+        return told["error"]
+
+    def kinds(self) -> list[str]:
+        return [one["type"] for one in self.seen]
+
+    def say(self, data: bytes, step: int = 48_000) -> None:
+        for start in range(0, len(data), step):
+            piece = base64.b64encode(data[start : start + step]).decode()
+            self.send("input_audio_buffer.append", audio=piece)
+
+    def manual(self, **session: Any) -> None:
+        audio = {"input": {"turn_detection": None}}
+        self.send("session.update", session={"type": "realtime", "audio": audio, **session})
+        self.until("session.updated")
+
+
+@contextmanager
+def client(address: str, **options: Any) -> Iterator[Client]:
+    with connect(f"ws://{address}/v1/realtime", **options) as socket:
+        raw = Client(socket)
+        assert raw.next()["type"] == "session.created"
+        yield raw
+
+
+def spoken() -> bytes:
+    said = speech()
+    return pcm(said.samples, said.rate)
+
+
+def openai_client(address: str, key: str = "none") -> Any:
+    import openai
+
+    base = f"{address}/v1"
+    return openai.OpenAI(api_key=key, base_url=f"http://{base}", websocket_base_url=f"ws://{base}")
+
+
+VOICE_TURN = [
+    "session.created",
+    "input_audio_buffer.speech_started",
+    "input_audio_buffer.speech_stopped",
+    "input_audio_buffer.committed",
+    "conversation.item.input_audio_transcription.completed",
+    "response.created",
+    "response.output_item.added",
+    "response.content_part.added",
+    "{transcript}.delta",
+    "{audio}.delta",
+    "{audio}.done",
+    "{transcript}.done",
+    "response.content_part.done",
+    "response.output_item.done",
+    "response.done",
+    "rate_limits.updated",
+]
+
+
+@pytest.mark.parametrize(
+    ("version", "names", "item"),
+    [
+        (
+            "ga",
+            {"audio": "response.output_audio", "transcript": "response.output_audio_transcript"},
+            ["conversation.item.added", "conversation.item.done"],
+        ),
+        (
+            "beta",
+            {"audio": "response.audio", "transcript": "response.audio_transcript"},
+            ["conversation.item.created"],
+        ),
+    ],
+)
+def test_a_spoken_turn_with_the_real_client(
+    version: str, names: dict[str, str], item: list[str]
+) -> None:
+    """Each event comes, in order, once, and is read as a type of the client's own."""
+    room = Room()
+    with realtime(room) as address:
+        api = openai_client(address)
+        entry = api.realtime if version == "ga" else api.beta.realtime
+        seen: list[Any] = []
+        with entry.connect(model="gpt-realtime") as connection:
+            data = spoken()
+            for start in range(0, len(data), 48_000):
+                piece = base64.b64encode(data[start : start + 48_000]).decode()
+                connection.input_audio_buffer.append(audio=piece)
+            for event in connection:
+                seen.append(event)
+                if event.type == "rate_limits.updated":
+                    break
+    kinds = [one.type for one in seen]
+    firsts = list(dict.fromkeys(kinds))
+    wanted = [one.format(**names) for one in VOICE_TURN]
+    assert [one for one in firsts if one in wanted] == wanted
+    items = [one for one in firsts if one.startswith("conversation.item.") and "input" not in one]
+    assert items == item
+    assert not {one for one in kinds if one.startswith("error")}
+    for one in seen:
+        # Fields that the client's types do not have so, or that lack, would show here; the beta
+        # knows no models but OpenAI's.
+        plain = one.to_dict()
+        plain.get("session", {}).pop("model", None)
+        type(one).model_validate(plain)
+    transcript = next(one for one in seen if one.type.endswith("transcription.completed"))
+    assert transcript.transcript == WORDS
+    told = "".join(one.delta for one in seen if one.type == f"{names['transcript']}.delta")
+    assert told == f"You said: {WORDS}."
+    audio = b"".join(
+        base64.b64decode(one.delta) for one in seen if one.type == f"{names['audio']}.delta"
+    )
+    # Two pieces of text, half a second each; resampled to 24 kHz without a gap.
+    assert len(audio) / 2 == pytest.approx(24_000, abs=2)
+    done = next(one for one in seen if one.type == "response.done").response
+    assert (done.status, len(done.output)) == ("completed", 1)
+    assert len(room.told) == 1
+    assert {"stt", "reply", "tts_first_audio"} <= set(room.told[0])
+
+
+def test_typed_words_are_answered_as_text_through_the_same_pipeline() -> None:
+    room = Room()
+    with realtime(room) as address, openai_client(address).realtime.connect(model="fast") as it:
+        it.session.update(session={"type": "realtime", "output_modalities": ["text"]})
+        content = [{"type": "input_text", "text": "¿Qué hora es?"}]
+        it.conversation.item.create(item={"type": "message", "role": "user", "content": content})
+        it.response.create()
+        seen = []
+        for event in it:
+            seen.append(event)
+            if event.type == "response.done":
+                break
+    assert next(one for one in seen if one.type == "response.output_text.done").text == (
+        "You said: ¿Qué hora es?."
+    )
+    assert not [one for one in seen if "audio" in one.type]
+    assert room.reply.asked == ["¿Qué hora es?"]
+    # Nothing was heard and nothing spoken: it says nothing of the tier's latency.
+    assert (room.told, room.asked) == ([], ["fast"])
+
+
+def test_a_manual_turn_is_transcribed_at_once_and_answered_only_when_asked() -> None:
+    room = Room()
+    with realtime(room) as address, client(address) as it:
+        it.manual()
+        it.say(spoken())
+        it.send("input_audio_buffer.commit")
+        committed = it.until("input_audio_buffer.committed")
+        heard = it.until("conversation.item.input_audio_transcription.completed")
+        assert (heard["transcript"], heard["item_id"]) == (WORDS, committed["item_id"])
+        assert heard["usage"]["seconds"] == pytest.approx(speech().seconds, abs=0.01)
+        it.send("conversation.item.retrieve", item_id=heard["item_id"])
+        item = it.until("conversation.item.retrieved")["item"]
+        assert item["content"][0]["transcript"] == WORDS
+        assert room.reply.asked == []
+        it.send("response.create", response={"metadata": {"topic": "light"}})
+        done = it.until("response.done")["response"]
+        assert done["status"] == "completed"
+        assert done["metadata"] == {"topic": "light"}
+        assert done["output"][0]["content"][0]["transcript"] == f"You said: {WORDS}."
+        assert "response.output_audio.delta" in it.kinds()
+        assert "input_audio_buffer.speech_started" not in it.kinds()
+    assert room.reply.asked == [WORDS]
+
+
+def test_commit_and_ask_in_one_breath() -> None:
+    room = Room()
+    with realtime(room) as address, client(address) as it:
+        it.manual(output_modalities=["text"])
+        for turn in range(2):
+            it.say(spoken())
+            it.send("input_audio_buffer.commit")
+            it.send("response.create")
+            done = it.until("response.done")["response"]
+            assert done["output"][0]["content"] == [
+                {"type": "output_text", "text": f"You said: {WORDS}."}
+            ]
+            assert len(room.reply.asked) == turn + 1
+
+
+def test_speech_stops_the_answer() -> None:
+    """Barge-in: the answer under way ends as cancelled, and nothing more of it is told."""
+    held = threading.Event()
+    room = Room(voice=Voice(held=held))
+    with realtime(room) as address, client(address) as it:
+        it.say(spoken())
+        first = it.until("response.output_audio.delta")["response_id"]
+        it.say(spoken())
+        cancelled = it.until("response.done")["response"]
+        held.set()
+        assert (cancelled["id"], cancelled["status"]) == (first, "cancelled")
+        assert cancelled["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
+        assert cancelled["output"][0]["status"] == "incomplete"
+        mark = len(it.seen)
+        again = it.until("response.done")["response"]
+        assert again["status"] == "completed"
+        told = [one.get("response_id") for one in it.seen[mark:] if "response_id" in one]
+        assert set(told) == {again["id"]}
+        it.send(
+            "conversation.item.truncate", item_id=cancelled["output"][0]["id"], content_index=0,
+            audio_end_ms=20,
+        )  # fmt: skip
+        assert it.until("conversation.item.truncated")["audio_end_ms"] == 20
+
+
+def test_the_client_stops_the_answer() -> None:
+    held = threading.Event()
+    room = Room(voice=Voice(held=held))
+    with realtime(room) as address, client(address) as it:
+        content = [{"type": "input_text", "text": "hello"}]
+        item = {"type": "message", "role": "user", "content": content}
+        it.send("conversation.item.create", item=item)
+        it.send("response.create")
+        it.until("response.output_audio.delta")
+        it.send("response.create", event_id="too-soon")
+        error = it.refused()
+        assert error["code"] == "conversation_already_has_active_response"
+        assert error["event_id"] == "too-soon"
+        it.send("response.cancel")
+        done = it.until("response.done")["response"]
+        assert done["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
+        held.set()
+        it.until("rate_limits.updated")
+        it.send("response.cancel")
+        assert it.refused()["code"] == "response_cancel_not_active"
+
+
+def test_the_conversation_keeps_its_items() -> None:
+    with realtime(Room()) as address, client(address) as it:
+        for name in ("a", "b"):
+            content = [{"type": "input_text", "text": name}]
+            item = {"id": name, "type": "message", "role": "user", "content": content}
+            it.send("conversation.item.create", item=item)
+        assert it.until("conversation.item.done")["previous_item_id"] is None
+        assert it.until("conversation.item.done")["previous_item_id"] == "a"
+        it.send("conversation.item.create", item=item)
+        assert it.refused()["code"] == "item_exists"
+        it.send("conversation.item.delete", item_id="a")
+        assert it.until("conversation.item.deleted")["item_id"] == "a"
+        for kind in ("delete", "retrieve"):
+            it.send(f"conversation.item.{kind}", item_id="a")
+            assert it.refused()["code"] == "item_not_found"
+        it.send("conversation.item.truncate", item_id="b", audio_end_ms=0)
+        assert it.refused()["param"] == "item_id"
+
+
+@pytest.mark.parametrize("law", ["audio/pcmu", "audio/pcma"])
+def test_the_telephones_formats(law: str) -> None:
+    form = next(one for one in FORMATS if one.name == law)
+    said = speech()
+    room = Room()
+    with realtime(room) as address, client(address) as it:
+        audio = {"input": {"format": {"type": law}}, "output": {"format": {"type": law}}}
+        it.send("session.update", session={"type": "realtime", "audio": audio})
+        told = it.until("session.updated")["session"]["audio"]
+        assert (told["input"]["format"]["type"], told["output"]["format"]["type"]) == (law, law)
+        it.say(form.encode(Resampler(said.rate, 8_000)(said.samples, last=True)), 16_000)
+        it.until("response.done")
+        sent = b"".join(
+            base64.b64decode(one["delta"])
+            for one in it.seen
+            if one["type"] == "response.output_audio.delta"
+        )
+    assert len(sent) == pytest.approx(8_000, abs=2)
+    assert np.abs(form.decode(sent)).max() > 0.05
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.beta)
+def test_formats_there_and_back(form: Any) -> None:
+    samples = np.sin(np.arange(4_000) / 20).astype(np.float32) * np.float32(0.9)
+    back = form.decode(form.encode(samples))
+    # G.711 keeps about 13 bits near zero and 1/32 of the value at the top.
+    assert np.abs(back - samples).max() < (0.03 if form.width == 1 else 1e-4)
+    assert np.abs(form.decode(form.encode(np.float32([2, -2])))).max() <= 1
+
+
+REFUSED = [
+    ("{", "invalid_json", None),
+    ("[]", "invalid_json", None),
+    ("[" * 200_000, "invalid_json", None),
+    ('{"type": "session.destroy"}', "unknown_event", "type"),
+    ('{"type": "input_audio_buffer.append"}', "invalid_value", "audio"),
+    ('{"type": "input_audio_buffer.append", "audio": 7}', "invalid_value", "audio"),
+    ('{"type": "input_audio_buffer.append", "audio": "****"}', "invalid_base64", "audio"),
+    ('{"type": "input_audio_buffer.append", "audio": "\\u00f1"}', "invalid_base64", "audio"),
+    ('{"type": "input_audio_buffer.append", "audio": "AAAA"}', "invalid_audio", "audio"),
+    ('{"type": "input_audio_buffer.commit"}', "input_audio_buffer_commit_empty", None),
+    ('{"type": "response.create"}', "conversation_empty", None),
+    ('{"type": "response.cancel"}', "response_cancel_not_active", None),
+    (
+        '{"type": "session.update", "session": {"type": "realtime", "tools": [{"name": "f"}]}}',
+        "unsupported_value",
+        "session.tools",
+    ),
+    (
+        '{"type": "session.update", "session": {"turn_detection": {"type": "server_vad",'
+        ' "interrupt_response": false}}}',
+        "unsupported_value",
+        "session.turn_detection.interrupt_response",
+    ),
+    (
+        '{"type": "session.update", "session": {"audio": {"input": {"format": {"type":'
+        ' "audio/pcm", "rate": 16000}}}}}',
+        "invalid_value",
+        "session.audio.input.format.rate",
+    ),
+    (
+        '{"type": "session.update", "session": {"type": "transcription"}}',
+        "invalid_value",
+        "session.type",
+    ),
+    (
+        '{"type": "conversation.item.create", "item": {"type": "message", "role": "user",'
+        ' "content": [{"type": "input_text", "text": "\\ud800"}]}}',
+        "invalid_value",
+        "item.content.0.text",
+    ),
+    (
+        '{"type": "conversation.item.create", "item": {"type": "function_call_output"}}',
+        "invalid_value",
+        "item.type",
+    ),
+]
+
+
+def test_what_cannot_be_done_is_refused_and_the_session_goes_on() -> None:
+    with realtime(Room()) as address, client(address, max_size=None) as it:
+        for text, code, param in REFUSED:
+            it.socket.send(text)
+            error = it.refused()
+            assert (error["code"], error["param"]) == (code, param), text[:100]
+            assert error["message"]
+            assert error["type"] == "invalid_request_error"
+        it.socket.send(b"\x00" * 100)
+        assert it.refused()["code"] == "invalid_json"
+        it.socket.send(" " * (MOST_MESSAGE + 1))
+        assert it.refused()["code"] == "message_too_large"
+        it.send("input_audio_buffer.clear")
+        it.until("input_audio_buffer.cleared")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+        lambda inner: st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["type", "session", "item", "audio", "response", "content", "input", "format"]
+            ),
+            inner,
+            max_size=4,
+        ),
+        max_leaves=12,
+    ),
+    st.sampled_from(
+        ["session.update", "conversation.item.create", "response.create",
+         "input_audio_buffer.append", "conversation.item.truncate"]
+    ),
+)  # fmt: skip
+def test_any_json_is_an_event_or_refused(value: Any, kind: str) -> None:
+    for sent in (value, {**value, "type": kind} if isinstance(value, dict) else [value]):
+        try:
+            parse(json.dumps(sent))
+        except RefusedError as error:
+            assert error.message
+            assert json.dumps(error.event())
+
+
+def test_more_audio_than_can_be_heard_is_refused_as_busy() -> None:
+    """Feeding never waits: past its bound it says so, and the session stays."""
+    room = Room()
+    busy = BusyError("server_busy")
+
+    class Deaf:
+        def __init__(self, tiers, listener, language, ask, endpoint) -> None:
+            self.fed = 0
+
+        def feed(self, samples) -> None:
+            self.fed += len(samples)
+            if self.fed > 16_000:
+                raise busy
+
+        def commit(self) -> None: ...
+        def cancel(self) -> None: ...
+        def close(self) -> None: ...
+
+    with realtime(room, talks=Deaf) as address, client(address) as it:
+        it.say(spoken())
+        error = it.refused()
+        assert (error["type"], error["code"]) == ("server_error", "server_busy")
+        assert error["message"] == str(busy)
+
+
+def test_a_failing_turn_says_why() -> None:
+    room = Room(failure=BusyError("server_busy"))
+    with realtime(room) as address, client(address) as it:
+        it.say(spoken())
+        failed = it.until("conversation.item.input_audio_transcription.failed")
+        assert failed["error"]["code"] == "server_busy"
+        content = [{"type": "input_text", "text": "hello"}]
+        item = {"type": "message", "role": "user", "content": content}
+        it.send("conversation.item.create", item=item)
+        it.send("response.create")
+        done = it.until("response.done")["response"]
+        assert done["status"] == "failed"
+        assert done["status_details"]["error"]["code"] == "server_busy"
+
+
+def closed(it: Client) -> tuple[list[str], int | None]:
+    """What comes until the server closes: codes of errors, and the code of the closing."""
+    codes = []
+    try:
+        while True:
+            told = it.next()
+            codes += [told["error"]["code"]] if told["type"] == "error" else []
+    except ConnectionClosed as error:
+        return codes, error.rcvd.code if error.rcvd else None
+
+
+def test_a_flood_ends_the_session() -> None:
+    limits = Limits(per_second=1, burst=20)
+    with realtime(Room(), limits=limits) as address, client(address) as it:
+        with pytest.raises(ConnectionClosed):
+            for _ in range(100_000):
+                it.send("input_audio_buffer.clear")
+        codes, code = closed(it)
+    assert (codes, code) == (["rate_limit_exceeded"], 1008)
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [(Limits(idle_s=0.05), "session_idle"), (Limits(session_s=0.05), "session_expired")],
+)
+def test_a_session_does_not_last_for_ever(limits: Limits, code: str) -> None:
+    with realtime(Room(), limits=limits) as address, client(address) as it:
+        assert closed(it) == ([code], 1001)
+
+
+def test_a_client_that_does_not_read_is_dropped_and_others_are_served() -> None:
+    """What waits for it is bounded; the pipeline never waits for it."""
+    room = Room(voice=Voice(pieces=600))
+    limits = Limits(unsent_bytes=1 << 20)
+    with realtime(room, limits=limits) as address:
+        content = [{"type": "input_text", "text": "tell me a long story"}]
+        item = {"type": "message", "role": "user", "content": content}
+        with connect(f"ws://{address}/v1/realtime", max_queue=1) as slow:
+            raw = Client(slow)
+            raw.next()
+            raw.send("conversation.item.create", item=item)
+            raw.send("response.create")
+            room.voice.pieces = 5
+            with client(address) as other:
+                other.send("conversation.item.create", item=item)
+                other.send("response.create")
+                assert other.until("response.done")["response"]["status"] == "completed"
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    raw.next()
+
+
+def test_clients_that_vanish_leave_nothing_behind() -> None:
+    held = threading.Event()
+    room = Room(voice=Voice(held=held))
+    before = threading.active_count()
+    with realtime(room, limits=Limits(connections=1)) as address:
+        with client(address) as it:
+            it.say(spoken())
+            it.until("response.output_audio.delta")
+            with pytest.raises(InvalidStatus) as refused:
+                connect(f"ws://{address}/v1/realtime")
+            assert refused.value.response.status_code == 503
+            it.socket.socket.close()
+        held.set()
+        # The only place is free again once the first session's threads have ended.
+        for _ in range(200):
+            try:
+                with client(address):
+                    break
+            except InvalidStatus:
+                threading.Event().wait(0.05)
+        else:
+            pytest.fail("the place was not given back")
+    assert threading.active_count() <= before + 1
+
+
+def test_who_may_connect() -> None:
+    with realtime(Room(), token=TOKEN) as address:
+        url = f"ws://{address}/v1/realtime"
+        for options in (
+            {},
+            {"additional_headers": {"Authorization": "Bearer wrong"}},
+            {"subprotocols": ["realtime", "openai-insecure-api-key.wrong"]},
+        ):
+            with pytest.raises(InvalidStatus) as refused:
+                connect(url, **options)
+            assert refused.value.response.status_code == 401
+        with pytest.raises(InvalidStatus):
+            connect(f"{url}?token={TOKEN}")
+        with openai_client(address, TOKEN).realtime.connect(model="fast") as it:
+            assert it.recv().type == "session.created"
+        page = ["realtime", f"openai-insecure-api-key.{TOKEN}", "openai-beta.realtime-v1"]
+        with connect(url, subprotocols=page, origin="https://elsewhere.example") as socket:
+            assert socket.subprotocol == "realtime"
+            assert "modalities" in json.loads(socket.recv(WAIT_S))["session"]
+    with realtime(Room()) as address:
+        url = f"ws://{address}/v1/realtime"
+        with pytest.raises(InvalidStatus) as refused:
+            connect(url, origin="https://elsewhere.example")
+        assert refused.value.response.status_code == 403
+        with connect(url, origin=f"http://{address}") as socket:
+            assert json.loads(socket.recv(WAIT_S))["type"] == "session.created"
+
+
+@given(st.lists(st.lists(st.sampled_from("ab"), max_size=6), max_size=6))
+def test_growing_words_are_told_once_and_never_taken_back(guesses: list[list[str]]) -> None:
+    growing = Growing()
+    told = "".join(growing.guess(" ".join(words)) for words in guesses[:-1])
+    final = guesses[-1] if guesses else []
+    told += growing.known(" ".join(final))
+    # Either the pieces add up to the final words, or a wrong guess was told and nothing followed.
+    whole = " ".join(final)
+    early = told.split()
+    agreed = [words[: len(early)] for words in guesses]
+    assert told == whole or agreed.count(early) >= 2
