@@ -63,3 +63,9 @@ class BusyError(VozmetroError):
     """Too many wait already: try again in a moment."""
 
     exit_code = 1
+
+
+class ReplyError(VozmetroError):
+    """Whoever answers cannot, or not in time."""
+
+    exit_code = 1

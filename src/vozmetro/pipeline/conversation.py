@@ -1,0 +1,376 @@
+"""A conversation: sound in, events out, one turn after the other.
+
+While the user speaks, what has been said is transcribed now and then. When they pause, the
+transcript is finished ahead of time; should they go on, it is thrown away. So the wait for the end
+of speech, which no pipeline can do without, is when speech to text does its work.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from contextlib import ExitStack
+from threading import Condition, Lock, Thread
+from threading import Event as Flag
+from time import perf_counter_ns
+from uuid import uuid4
+
+import numpy as np
+
+from vozmetro.audio import SPEECH_RATE, Samples
+from vozmetro.engines.voice_activity import FRAME, Silero, VoiceActivity
+from vozmetro.errors import BusyError, VozmetroError
+from vozmetro.pipeline.answer import GATE_S, answer
+from vozmetro.pipeline.endpoint import Endpointer, Endpointing, Mark
+from vozmetro.pipeline.hearing import open_stream
+from vozmetro.pipeline.protocols import (
+    Event,
+    Listener,
+    Partial,
+    SpeechStarted,
+    SpeechStopped,
+    Transcript,
+    TurnEnded,
+)
+from vozmetro.pipeline.tiers import Ask, Stages, Tiers
+from vozmetro.units import NS_PER_MS, NS_PER_S
+
+log = logging.getLogger(__name__)
+
+MOST_BEHIND_S = 30.0
+"""Seconds of audio that may wait to be heard."""
+MOST_S = 120.0
+"""Seconds of an utterance; a longer one is taken as it is."""
+BEFORE_S = 0.3
+"""Seconds heard before speech was noticed that belong to it: a soft first sound."""
+HOP_S = 0.5
+"""Seconds of new speech between two looks at what has been said so far."""
+
+
+class Conversation:
+    """Turns of one user.
+
+    Args:
+        tiers: Where turns get their engines.
+        listener: Gets all events, one at a time and in order; must not block for long.
+        language: ISO 639-1; empty for what the tier says.
+        ask: What turns ask for.
+        endpoint: Finds the end of speech; without it, only `commit` ends an utterance.
+        endpointing: How.
+        voice: Who judges frames; None for Silero.
+    """
+
+    def __init__(
+        self,
+        tiers: Tiers,
+        listener: Listener,
+        *,
+        language: str = "",
+        ask: Ask | None = None,
+        endpoint: bool = True,
+        endpointing: Endpointing | None = None,
+        voice: VoiceActivity | None = None,
+    ) -> None:
+        self._tiers = tiers
+        self._listener = listener
+        self._language = language
+        self._ask = ask or Ask()
+        self._endpointer = (
+            Endpointer(voice or Silero(), endpointing or Endpointing()) if endpoint else None
+        )
+        self._inbox: deque[Samples | None] = deque()
+        self._behind = 0
+        self._news = Condition()
+        self._telling = Lock()
+        self._closing = False
+        self._before: deque[Samples] = deque()
+        self._heard: _Hearing | None = None
+        self._answer: _Answer | None = None
+        self._thread = Thread(target=self._run, name="conversation", daemon=True)
+        self._thread.start()
+
+    def feed(self, samples: Samples) -> None:
+        """Appends audio, float32 mono [T] at 16 kHz. Never blocks.
+
+        Raises:
+            BusyError: `audio_behind`: too much audio waits to be heard.
+        """
+        with self._news:
+            if self._behind + len(samples) > MOST_BEHIND_S * SPEECH_RATE:
+                raise BusyError("audio_behind", seconds=f"{MOST_BEHIND_S:g}")
+            self._behind += len(samples)
+            self._inbox.append(samples)
+            self._news.notify()
+
+    def commit(self) -> None:
+        """Says that the user has finished, once all audio so far has been heard."""
+        with self._news:
+            self._inbox.append(None)
+            self._news.notify()
+
+    def cancel(self) -> None:
+        """Stops the answer that is being made; its turn ends as cancelled."""
+        current = self._answer
+        if current is not None:
+            current.cancelled.set()
+
+    def close(self) -> None:
+        """Ends the conversation; what is being made is cancelled."""
+        with self._news:
+            self._closing = True
+            self._news.notify()
+        self.cancel()
+        self._thread.join()
+
+    # The conversation's thread -------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (item := self._next()) is not _END:
+            try:
+                if item is None:
+                    self._committed()
+                else:
+                    self._hear(item)
+            except Exception as error:
+                self._failed(error)
+        if self._heard:
+            self._heard.close()
+        if self._answer:
+            self._answer.thread.join()
+
+    def _next(self) -> Samples | None:
+        """Returns all the audio that waits, or None for a commit; `_END` when closing."""
+        with self._news:
+            self._news.wait_for(lambda: self._inbox or self._closing)
+            if self._closing:
+                return _END
+            first = self._inbox.popleft()
+            if first is None:
+                return None
+            parts = [first]
+            while self._inbox and (one := self._inbox[0]) is not None:
+                parts.append(one)
+                self._inbox.popleft()
+            found = np.concatenate(parts)
+            self._behind -= len(found)
+            return found
+
+    def _hear(self, samples: Samples) -> None:
+        if self._endpointer is None:
+            hearing = self._heard or self._open()
+            hearing.feed(samples)
+            hearing.look()
+        else:
+            for start in range(0, len(samples), _STEP):
+                self._step(samples[start : start + _STEP], self._endpointer)
+            if self._heard:
+                self._heard.look()
+        if self._heard and self._heard.seconds > MOST_S:
+            self._committed()
+
+    def _step(self, samples: Samples, endpointer: Endpointer) -> None:
+        """Hears a few milliseconds: at most one change happens in them."""
+        marks = endpointer.feed(samples)
+        if self._heard is None:
+            self._remember(samples)
+        else:
+            self._heard.feed(samples)
+        for mark in marks:
+            self._marked(mark)
+
+    def _marked(self, mark: Mark) -> None:
+        if mark.kind == "started":
+            self.cancel()
+            hearing = self._open()
+            for part in self._before:
+                hearing.feed(part)
+            self._before.clear()
+        elif self._heard is None:
+            return
+        elif mark.kind == "paused":
+            self._heard.paused()
+        elif mark.kind == "resumed":
+            self._heard.resumed()
+        else:
+            self._finish(self._heard)
+
+    def _remember(self, samples: Samples) -> None:
+        self._before.append(samples)
+        while sum(map(len, self._before)) > BEFORE_S * SPEECH_RATE + _STEP:
+            self._before.popleft()
+
+    def _open(self) -> _Hearing:
+        self._heard = _Hearing(self._tiers, self._ask, self._language, self._tell)
+        self._tell(SpeechStarted(self._heard.turn, perf_counter_ns()))
+        return self._heard
+
+    def _committed(self) -> None:
+        if self._endpointer:
+            self._endpointer.reset()
+        if self._heard:
+            self._finish(self._heard)
+
+    def _finish(self, hearing: _Hearing) -> None:
+        self._heard = None
+        now = perf_counter_ns()
+        self._tell(SpeechStopped(hearing.turn, now))
+        try:
+            text = hearing.finish()
+        except Exception as error:
+            self._ended(hearing.turn, {}, failure=_code(error))
+            return
+        finally:
+            hearing.close()
+        parts = {
+            "endpoint": (now - hearing.paused_ns) / NS_PER_MS if hearing.paused_ns else 0.0,
+            "stt": (perf_counter_ns() - now) / NS_PER_MS,
+        }
+        self._tell(Transcript(hearing.turn, perf_counter_ns(), text))
+        if not text:
+            self._ended(hearing.turn, parts)
+            return
+        if self._answer:
+            # Barge-in has cancelled it; a turn that was typed over has not.
+            self._answer.cancelled.set()
+            self._answer.thread.join()
+        self._answer = _Answer(self, hearing, text, parts)
+        self._answer.thread.start()
+
+    def _failed(self, error: Exception) -> None:
+        hearing, self._heard = self._heard, None
+        if self._endpointer:
+            self._endpointer.reset()
+        if hearing:
+            hearing.close()
+        self._ended(hearing.turn if hearing else "", {}, failure=_code(error))
+
+    def _ended(self, turn: str, parts: dict[str, float], *, failure: str = "") -> None:
+        self._tell(TurnEnded(turn, perf_counter_ns(), parts, failure=failure))
+
+    def _tell(self, event: Event) -> None:
+        with self._telling:
+            try:
+                self._listener(event)
+            except Exception:
+                log.exception("a listener failed", extra={"turn": event.turn})
+
+    # What an answer needs of its conversation ----------------------------------------------------
+
+    def answer(self, one: _Answer) -> None:
+        """Runs on the answer's own thread: the conversation goes on listening for barge-in."""
+        hearing, cancelled, failure, tier = one.hearing, one.cancelled, "", ""
+        try:
+            ask = Ask(self._ask.tier, hearing.seconds)
+            with self._tiers.lease(ask) as stages:
+                tier = stages.tier
+                one.parts |= answer(
+                    self._tiers,
+                    _told(stages, self._language),
+                    turn=hearing.turn,
+                    text=one.text,
+                    cancelled=cancelled.is_set,
+                    tell=self._tell,
+                )
+        except Exception as error:
+            failure = _code(error)
+        if not failure and not cancelled.is_set():
+            self._tiers.finished(tier, one.parts)
+        stopped = cancelled.is_set()
+        self._tell(TurnEnded(hearing.turn, perf_counter_ns(), one.parts, stopped, failure))
+
+
+class _Hearing:
+    """An utterance that is being heard, with the engines that it has been lent."""
+
+    def __init__(self, tiers: Tiers, ask: Ask, language: str, tell: Listener) -> None:
+        self.turn = uuid4().hex[:12]
+        self.paused_ns = 0
+        self._tiers = tiers
+        self._tell = tell
+        self._leases = ExitStack()
+        stages = self._leases.enter_context(tiers.lease(ask))
+        self._stream = open_stream(stages.stt, language or stages.language)
+        self._held: list[Samples] = []
+        self._samples = 0
+        self._looked = 0
+        self._text = ""
+
+    @property
+    def seconds(self) -> float:
+        return self._samples / SPEECH_RATE
+
+    def feed(self, samples: Samples) -> None:
+        """Appends audio; what comes in a pause is held back, since it is silence, probably."""
+        self._samples += len(samples)
+        if self.paused_ns:
+            self._held.append(samples)
+        else:
+            self._stream.feed(samples)
+
+    def look(self) -> None:
+        """Transcribes what there is, where enough is new and nobody waits."""
+        if self.paused_ns or self._samples - self._looked < HOP_S * SPEECH_RATE:
+            return
+        with self._tiers.gate.spare() as free:
+            if not free:
+                return
+            self._looked = self._samples
+            text = self._stream.partial()
+        if text and text != self._text:
+            self._text = text
+            self._tell(Partial(self.turn, perf_counter_ns(), text))
+
+    def paused(self) -> None:
+        """The user may have finished: finishes the transcript ahead of time."""
+        # It is noticed at the end of the first silent frame.
+        self.paused_ns = perf_counter_ns() - round(FRAME / SPEECH_RATE * NS_PER_S)
+        with self._tiers.gate.spare() as free:
+            if free:
+                self._stream.finish()
+
+    def resumed(self) -> None:
+        """The user goes on."""
+        self.paused_ns = 0
+        for part in self._held:
+            self._stream.feed(part)
+        self._held.clear()
+
+    def finish(self) -> str:
+        """Returns the words; at once where they were finished ahead of time."""
+        with self._tiers.gate.turn(GATE_S):
+            return self._stream.finish()
+
+    def close(self) -> None:
+        self._leases.close()
+
+
+class _Answer:
+    """An answer that is being made."""
+
+    def __init__(
+        self, talk: Conversation, hearing: _Hearing, text: str, parts: dict[str, float]
+    ) -> None:
+        self.hearing = hearing
+        self.text = text
+        self.parts = parts
+        self.cancelled = Flag()
+        self.thread = Thread(target=talk.answer, args=(self,), name="answer", daemon=True)
+
+
+_END: Samples = np.zeros(0, np.float32)
+"""Stands for the end of a conversation."""
+_STEP = FRAME
+"""Samples between two looks for a change."""
+
+
+def _told(stages: Stages, language: str) -> Stages:
+    if not language:
+        return stages
+    return Stages(stages.tier, stages.stt, stages.reply, stages.tts, language)
+
+
+def _code(error: Exception) -> str:
+    if isinstance(error, VozmetroError):
+        return error.code
+    log.exception("a turn failed", exc_info=error)
+    return "internal"
