@@ -146,7 +146,8 @@ class _Connection:
             error.event_id = error.event_id or name
             self._send(error.event())
         except VozmetroError as error:
-            self._send({"type": "error", "error": {**failed(error.code), "event_id": name}})
+            told = {**failed(error.code), "message": str(error), "event_id": name}
+            self._send({"type": "error", "error": told})
 
     async def _pump(self, session: Session) -> None:
         while True:

@@ -71,6 +71,7 @@ class Exchange:
         self._unbound: deque[Turn] = deque()
         self._answered: Turn | None = None
         self._kept = True
+        self._broken = ""
 
     # What the user says
 
@@ -79,9 +80,13 @@ class Exchange:
 
         That is so where an answer was asked for after the pipeline had decided not to give one.
         """
+        if not event.turn:
+            self._fails(event)
+            return None
         turn = self._turn(event.turn)
         match event:
             case happened.SpeechStarted():
+                self._broken = ""
                 self._starts(turn)
             case happened.SpeechStopped():
                 self._stops(turn)
@@ -96,6 +101,18 @@ class Exchange:
                 del self._turns[event.turn]
                 return self._ends(turn, event)
         return None
+
+    def _fails(self, event: happened.Event) -> None:
+        """Tells why no turn could begin: once, as the pipeline tries again with every sound."""
+        code = event.failure if isinstance(event, happened.TurnEnded) else ""
+        if code and code != self._broken:
+            self._broken = code
+            self._send({"type": "error", "error": failed(code)})
+        while self._unbound:
+            turn = self._unbound.popleft()
+            self._transcription(turn, "failed", error=failed(code))
+            if turn is self._answered:
+                self._finish("failed", failure=code)
 
     def _turn(self, name: str) -> Turn:
         if name not in self._turns:
@@ -131,12 +148,19 @@ class Exchange:
         """Ends the turn of a client that says so; the pipeline may know nothing of it yet.
 
         Args:
-            from_ms: Where in all the audio it began, if it has not begun yet.
+            from_ms: Where in all the audio it began.
+
+        Raises:
+            RefusedError: Nothing is heard, since no turn could begin.
         """
+        if self._broken:
+            told = failed(self._broken)
+            raise RefusedError(self._broken, told["message"], kind=told["type"])
         turn = next((one for one in self._turns.values() if not one.committed), None)
         if turn is None:
-            turn = Turn(from_ms=from_ms)
+            turn = Turn()
             self._unbound.append(turn)
+        turn.from_ms = from_ms
         self._commits(turn)
 
     def _commits(self, turn: Turn) -> None:
@@ -191,11 +215,11 @@ class Exchange:
         self._send({"type": name, "item_id": turn.item, "content_index": 0, **fields})
 
     def _ends(self, turn: Turn, event: happened.TurnEnded) -> str | None:
-        if event.failure and turn.heard is None and turn.committed:
+        if event.failure and turn.committed and turn.heard is None:
             self._transcription(turn, "failed", error=failed(event.failure))
+        elif event.failure and self._answered is not turn:
+            self._send({"type": "error", "error": failed(event.failure)})
         if self._answered is not turn:
-            if event.failure and turn.heard is not None:
-                self._send({"type": "error", "error": failed(event.failure)})
             return None
         # An answer that was asked for too late for this turn, to something that was said:
         if self._wishes.withdraw() and turn.heard and not (event.failure or event.cancelled):
@@ -211,6 +235,7 @@ class Exchange:
             self.stop("client_cancelled")
         self._turns.clear()
         self._unbound.clear()
+        self._broken = ""
 
     # The answer
 

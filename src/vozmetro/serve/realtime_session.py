@@ -149,7 +149,9 @@ class Session:
             )
         voice = await self._listening()
         voice.talk.feed(self._resampler(np.empty(0, np.float32), last=True))
-        self._exchange.committed(self._committed_ms)
+        if not self._settings.endpoint:
+            self._exchange.committed(self._committed_ms)
+        # Else the endpointer, which knows whether there was any speech, will say so.
         self._committed_ms = self._heard_ms
         voice.talk.commit()
 
