@@ -15,25 +15,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from live_helpers import WAIT_S, Room, Voice, pcm, serving, speech
-from starlette.applications import Starlette
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from vozmetro.errors import BusyError, MeasurementError
+from vozmetro.quality.listen.guard import Access
+from vozmetro.serve.app import Serving, build
 from vozmetro.serve.growing import Growing
-from vozmetro.serve.realtime import Realtime
+from vozmetro.serve.realtime import routes
 from vozmetro.serve.realtime_events import MOST_MESSAGE, RefusedError, parse
 from vozmetro.serve.sound import FORMATS, Resampler
-from vozmetro.serve.wire import Limits
+from vozmetro.serve.wire import Bounds
 
 TOKEN = "correct-horse-battery"
 WORDS = "turn on the light"
 
 
 @contextmanager
-def realtime(room: Room, **options: Any) -> Iterator[str]:
-    with serving(Starlette(routes=Realtime(room, **options).routes())) as address:
+def realtime(room: Room, token: str = "", **options: Any) -> Iterator[str]:
+    state = Serving(room, Access(token=token))
+    with serving(build(state, routes(state, **options))) as address:
         yield address
+    assert state.active == 0, "a turn was not let go of"
 
 
 class Client:
@@ -507,8 +510,8 @@ def closed(it: Client) -> tuple[list[str], int | None]:
 
 
 def test_a_flood_ends_the_session() -> None:
-    limits = Limits(per_second=1, burst=20)
-    with realtime(Room(), limits=limits) as address, client(address, max_queue=None) as it:
+    bounds = Bounds(per_second=1, burst=20)
+    with realtime(Room(), bounds=bounds) as address, client(address, max_queue=None) as it:
         with pytest.raises(ConnectionClosed):
             for _ in range(100_000):
                 it.send("input_audio_buffer.clear")
@@ -517,11 +520,11 @@ def test_a_flood_ends_the_session() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "code"),
-    [(Limits(idle_s=0.05), "session_idle"), (Limits(session_s=0.05), "session_expired")],
+    ("bounds", "code"),
+    [(Bounds(idle_s=0.05), "session_idle"), (Bounds(session_s=0.05), "session_expired")],
 )
-def test_a_session_does_not_last_for_ever(limits: Limits, code: str) -> None:
-    with realtime(Room(), limits=limits) as address, client(address) as it:
+def test_a_session_does_not_last_for_ever(bounds: Bounds, code: str) -> None:
+    with realtime(Room(), bounds=bounds) as address, client(address) as it:
         assert closed(it) == ([code], 1001)
 
 
@@ -530,8 +533,8 @@ def test_a_client_that_does_not_read_is_dropped_and_others_are_served() -> None:
     host = socket.socket()
     # So that the kernel keeps little of what the client does not read.
     host.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    limits = Limits(unsent_bytes=1 << 20)
-    with realtime(Room(voice=Voice(pieces=800)), limits=limits) as address:
+    bounds = Bounds(unsent_bytes=1 << 20)
+    with realtime(Room(voice=Voice(pieces=800)), bounds=bounds) as address:
         name, port = address.split(":")
         host.connect((name, int(port)))
         with connect(f"ws://{address}/v1/realtime", sock=host, max_queue=1) as slow:
@@ -553,13 +556,13 @@ def test_clients_that_vanish_leave_nothing_behind() -> None:
     held = threading.Event()
     room = Room(voice=Voice(held=held))
     before = threading.active_count()
-    with realtime(room, limits=Limits(connections=1)) as address:
+    with realtime(room, bounds=Bounds(connections=1)) as address:
         with client(address) as it:
             it.say(spoken())
             it.until("response.output_audio.delta")
             with pytest.raises(InvalidStatus) as refused:
                 connect(f"ws://{address}/v1/realtime")
-            assert refused.value.response.status_code == 503
+            assert refused.value.response.status_code == 429
             it.socket.socket.close()
         held.set()
         # The only place is free again once the first session's threads have ended.

@@ -17,13 +17,14 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from vozmetro.audio import SPEECH_RATE
-from vozmetro.errors import VozmetroError
+from vozmetro.errors import BusyError, VozmetroError
 from vozmetro.judge.budget import Budget
 from vozmetro.pipeline import protocols as happened
-from vozmetro.pipeline.tiers import Ask, Tiers
+from vozmetro.pipeline.tiers import Ask, TierState
 from vozmetro.serve.line import Line, Talks
 from vozmetro.serve.sound import Resampler, pcm16
-from vozmetro.serve.wire import Limits, OverError, Wire, together
+from vozmetro.serve.watch import Watch
+from vozmetro.serve.wire import Bounds, OverError, Wire, together
 
 SUBPROTOCOL = "vozmetro.live"
 MOST_BYTES = 1 << 20
@@ -56,17 +57,17 @@ class LiveSession:
 
     Args:
         socket: Accepted.
-        tiers: Who answers.
+        watch: The server's eye on it, with its tiers.
         talks: Makes conversations.
         budget: What the page shows turns against.
-        limits: Of the connection.
+        bounds: Of the connection.
     """
 
     def __init__(
-        self, socket: WebSocket, tiers: Tiers, *, talks: Talks, budget: Budget, limits: Limits
+        self, socket: WebSocket, watch: Watch, *, talks: Talks, budget: Budget, bounds: Bounds
     ) -> None:
-        self._wire = Wire(socket, limits)
-        self._tiers, self._talks, self._budget = tiers, talks, budget
+        self._wire = Wire(socket, bounds)
+        self._watch, self._talks, self._budget = watch, talks, budget
         self._line: Line | None = None
         self._resampler = Resampler(SPEECH_RATE, SPEECH_RATE)
         self._playing: tuple[str, int] | None = None
@@ -74,10 +75,12 @@ class LiveSession:
     async def run(self) -> None:
         """Serves it to the end."""
         wire, code = self._wire, 1000
-        self._hello()
+        # Asking the tiers may wait for one that is being loaded.
+        self._hello(await asyncio.to_thread(self._watch.tiers.states))
         try:
             await together(self._listen(), wire.write(), wire.broken())
         except OverError as error:
+            self._watch.refused(error.code)
             self._tell("error", code=error.code)
             code = error.close
         except WebSocketDisconnect:
@@ -89,7 +92,7 @@ class LiveSession:
             await wire.close(code)
             await self._hang_up()
 
-    def _hello(self) -> None:
+    def _hello(self, tiers: list[TierState]) -> None:
         budget = self._budget
         self._tell(
             "hello",
@@ -99,7 +102,7 @@ class LiveSession:
             },
             tiers=[
                 {"name": one.name, "residence": one.residence, "demoted": one.demoted}
-                for one in self._tiers.states()
+                for one in tiers
             ],
         )  # fmt: skip
 
@@ -109,6 +112,7 @@ class LiveSession:
             try:
                 await self._heed(message)
             except VozmetroError as error:
+                self._watch.refused(error.code, isinstance(error, BusyError))
                 self._tell("error", code=error.code)
 
     async def _heed(self, message: str | bytes) -> None:
@@ -133,7 +137,7 @@ class LiveSession:
         self._resampler = Resampler(said.rate, SPEECH_RATE)
         self._playing = None
         self._line = await Line.open(
-            self._talks, self._tiers, self._happens, language=said.language,
+            self._talks, self._watch.tiers, self._happens, language=said.language,
             ask=Ask(tier=said.tier), endpoint=True,
         )  # fmt: skip
         self._tell("ready")
@@ -147,6 +151,7 @@ class LiveSession:
     def _happens(self, line: Line, event: happened.Event) -> None:
         if line is not self._line:
             return
+        self._watch.happens(event)
         match event:
             case happened.Audio():
                 self._play(event)

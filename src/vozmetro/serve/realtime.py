@@ -9,111 +9,104 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from vozmetro.errors import VozmetroError
+from vozmetro.errors import BusyError, InputError, VozmetroError
 from vozmetro.pipeline.protocols import Event
-from vozmetro.pipeline.tiers import Tiers
 from vozmetro.serve.line import Line, Talks, conversations
+from vozmetro.serve.problems import problem, tell
 from vozmetro.serve.realtime_events import RefusedError, parse
 from vozmetro.serve.realtime_exchange import failed
 from vozmetro.serve.realtime_response import new_id
 from vozmetro.serve.realtime_session import Session
 from vozmetro.serve.realtime_settings import Settings
-from vozmetro.serve.wire import Limits, OverError, Places, Wire, same_origin, together
+from vozmetro.serve.state import Serving
+from vozmetro.serve.watch import Watch
+from vozmetro.serve.wire import Bounds, OverError, Places, Wire, same_origin, together
 
 BETA_HEADER = "realtime=v1"
 BETA_SUBPROTOCOL = "openai-beta.realtime-v1"
+SURFACE = "realtime"
+"""What metrics and logs call it."""
 KEY = "openai-insecure-api-key."
 """Before the token, in the subprotocol of a browser, which cannot send headers."""
 
 
-class Realtime:
-    """The sessions of a server.
+def routes(
+    serving: Serving, *, bounds: Bounds | None = None, talks: Talks = conversations
+) -> list[BaseRoute]:
+    """Returns the protocol's one place.
 
     Args:
-        tiers: Who answers.
-        token: What a client must show, as a bearer or as OpenAI's browser clients do, in a
-            subprotocol; empty for none.
-        limits: Of each of them.
+        serving: The server.
+        bounds: Of each session.
         talks: Makes conversations.
     """
+    return [WebSocketRoute("/v1/realtime", _Realtime(serving, bounds or Bounds(), talks).serve)]
 
-    def __init__(
-        self,
-        tiers: Tiers,
-        *,
-        token: str = "",
-        limits: Limits | None = None,
-        talks: Talks = conversations,
-    ) -> None:
-        self._tiers, self._token, self._talks = tiers, token, talks
-        self._limits = limits or Limits()
-        self._places = Places(self._limits.connections)
 
-    def routes(self) -> list[BaseRoute]:
-        """Returns the protocol's one place."""
-        return [WebSocketRoute("/v1/realtime", self.serve)]
+class _Realtime:
+    def __init__(self, serving: Serving, bounds: Bounds, talks: Talks) -> None:
+        self._serving, self._bounds, self._talks = serving, bounds, talks
+        self._places = Places(bounds.connections)
 
     async def serve(self, socket: WebSocket) -> None:
-        """Serves one client to the end."""
         offered = socket.scope.get("subprotocols", [])
-        if self._token and not self._invited(socket, offered):
-            await refuse(
-                socket, 401, "invalid_api_key", "Send this server's token as the API key (Bearer)."
-            )
+        error = self._refusal(socket, offered)
+        if error is None and not self._places.take():
+            error = BusyError("server_busy")
+        if error is not None:
+            answer = problem(tell(self._serving, SURFACE, error))
+            await socket.send_denial_response(answer)
             return
-        if not self._token and not same_origin(socket):
-            # Any page that a browser on this machine opens could connect otherwise.
-            await refuse(
-                socket, 403, "wrong_origin", "Pages of other sites need a server with a token."
-            )
-            return
-        if not self._places.take():
-            await refuse(socket, 503, "server_busy", "Too many sessions are open: try again later.")
-            return
+        watch = Watch(self._serving, SURFACE)
         try:
             await socket.accept(subprotocol="realtime" if "realtime" in offered else None)
             beta = BETA_SUBPROTOCOL in offered
             beta = beta or BETA_HEADER in socket.headers.get("openai-beta", "")
-            # A model that is not ours is OpenAI's name for theirs: the default tier stands in.
-            asked = socket.query_params.get("model", "")
-            model = asked if asked in self._tiers.names else self._tiers.names[0]
-            await _Connection(socket, self._limits).run(
-                self._tiers, self._talks, Settings(model=model), beta
-            )
+            # A model that is not ours is OpenAI's name for theirs: the rules choose a tier then.
+            asked, names = socket.query_params.get("model", ""), self._serving.tiers.names
+            tier = asked if asked in names else ""
+            settings = Settings(model=tier or names[0], tier=tier)
+            await _Connection(socket, self._bounds, watch).run(self._talks, settings, beta)
         finally:
+            watch.close()
             self._places.free()
 
-    def _invited(self, socket: WebSocket, offered: list[str]) -> bool:
-        given = [one.removeprefix(KEY) for one in offered if one.startswith(KEY)]
-        scheme, _, bearer = socket.headers.get("authorization", "").partition(" ")
-        given += [bearer.strip()] if scheme.lower() == "bearer" else []
-        wanted = self._token.encode()
-        return any(secrets.compare_digest(one.encode(), wanted) for one in given)
+    def _refusal(self, socket: WebSocket, offered: list[str]) -> VozmetroError | None:
+        token = self._serving.access.token
+        if token:
+            given = [one.removeprefix(KEY) for one in offered if one.startswith(KEY)]
+            scheme, _, bearer = socket.headers.get("authorization", "").partition(" ")
+            given += [bearer.strip()] if scheme.lower() == "bearer" else []
+            if not any(secrets.compare_digest(one.encode(), token.encode()) for one in given):
+                return InputError("serve_token")
+        elif not same_origin(socket):
+            # Any page that a browser on this machine opens could connect otherwise.
+            return InputError("serve_wrong_origin")
+        return BusyError("serve_draining") if self._serving.draining else None
 
 
 class _Connection:
-    def __init__(self, socket: WebSocket, limits: Limits) -> None:
-        self._wire = Wire(socket, limits)
-        self._limits = limits
+    def __init__(self, socket: WebSocket, bounds: Bounds, watch: Watch) -> None:
+        self._wire = Wire(socket, bounds)
+        self._bounds, self._watch = bounds, watch
         self._events: asyncio.Queue[tuple[Line, Event]] = asyncio.Queue()
         # What the client says and what the pipeline does are dealt with one at a time.
         self._one = asyncio.Lock()
 
-    async def run(self, tiers: Tiers, talks: Talks, settings: Settings, beta: bool) -> None:
+    async def run(self, talks: Talks, settings: Settings, beta: bool) -> None:
         session = Session(
-            tiers, talks, settings, beta=beta, send=self._send,
-            post=lambda line, event: self._events.put_nowait((line, event)),
+            self._watch.tiers, talks, settings, beta=beta, send=self._send, post=self._post,
             limits=self._rate_limits,
         )  # fmt: skip
-        session.greet(new_id("sess"), int(time.time() + self._limits.session_s))
+        session.greet(new_id("sess"), int(time.time() + self._bounds.session_s))
         wire, code = self._wire, 1000
         try:
             await together(self._listen(session), self._pump(session), wire.write(), wire.broken())
         except OverError as error:
+            self._watch.refused(error.code)
             self._send(RefusedError(error.code, error.message).event())
             code = error.close
         except WebSocketDisconnect:
@@ -144,10 +137,16 @@ class _Connection:
             await session.says(event)
         except RefusedError as error:
             error.event_id = error.event_id or name
+            self._watch.refused(error.code)
             self._send(error.event())
         except VozmetroError as error:
+            self._watch.refused(error.code, isinstance(error, BusyError))
             told = {**failed(error.code), "message": str(error), "event_id": name}
             self._send({"type": "error", "error": told})
+
+    def _post(self, line: Line, event: Event) -> None:
+        self._watch.happens(event)
+        self._events.put_nowait((line, event))
 
     async def _pump(self, session: Session) -> None:
         while True:
@@ -162,13 +161,7 @@ class _Connection:
         left, seconds = self._wire.bucket.left()
         return [
             {
-                "name": "requests", "limit": self._limits.burst, "remaining": left,
+                "name": "requests", "limit": self._bounds.burst, "remaining": left,
                 "reset_seconds": round(seconds, 3),
             }
         ]  # fmt: skip
-
-
-async def refuse(socket: WebSocket, status: int, code: str, message: str) -> None:
-    """Answers a handshake with an HTTP error."""
-    error = {"type": "invalid_request_error", "code": code, "message": message, "param": None}
-    await socket.send_denial_response(JSONResponse({"error": error}, status_code=status))

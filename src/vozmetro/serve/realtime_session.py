@@ -163,7 +163,7 @@ class Session:
         return self._voice
 
     async def _open(self, tiers: Tiers, endpoint: bool) -> Line:
-        ask, language = Ask(tier=self._settings.model), self._settings.language
+        ask, language = Ask(tier=self._settings.tier), self._settings.language
         return await Line.open(
             self._talks, tiers, self._post, language=language, ask=ask, endpoint=endpoint
         )

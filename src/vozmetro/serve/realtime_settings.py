@@ -17,7 +17,8 @@ class Settings:
     """A session.
 
     Attributes:
-        model: Name of the tier that answers.
+        model: Name of the tier that answers, or of the default one.
+        tier: The same where the client asked for it; empty to let the rules choose.
         aloud: Whether answers are spoken, or text only.
         heard: Format of the user's audio.
         spoken: Format of the answers' audio.
@@ -30,6 +31,7 @@ class Settings:
     """
 
     model: str
+    tier: str = ""
     aloud: bool = True
     heard: Format = PCM
     spoken: Format = PCM

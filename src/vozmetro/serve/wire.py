@@ -14,13 +14,13 @@ from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 TOO_MUCH = 1008
-"""Close code of whoever does not keep to the limits (policy violation, RFC 6455)."""
+"""Close code of whoever does not keep to the bounds (policy violation, RFC 6455)."""
 AWAY = 1001
 """Close code of a server that goes away, or of a session that is over."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class Bounds:
     """Of one connection.
 
     Attributes:
@@ -75,9 +75,9 @@ class Places:
 class Bucket:
     """Messages that may still come: it fills up again as time goes by."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
-        self._limits, self._clock = limits, clock
-        self._left, self._seen = float(limits.burst), clock()
+    def __init__(self, bounds: Bounds, clock: Callable[[], float]) -> None:
+        self._bounds, self._clock = bounds, clock
+        self._left, self._seen = float(bounds.burst), clock()
 
     def take(self) -> bool:
         """Takes one out; False where it is empty."""
@@ -89,12 +89,12 @@ class Bucket:
     def left(self) -> tuple[int, float]:
         """Returns how many are left, and the seconds until it is full."""
         self._fill()
-        return int(self._left), (self._limits.burst - self._left) / self._limits.per_second
+        return int(self._left), (self._bounds.burst - self._left) / self._bounds.per_second
 
     def _fill(self) -> None:
         now = self._clock()
-        gained = (now - self._seen) * self._limits.per_second
-        self._left, self._seen = min(float(self._limits.burst), self._left + gained), now
+        gained = (now - self._seen) * self._bounds.per_second
+        self._left, self._seen = min(float(self._bounds.burst), self._left + gained), now
 
 
 class Wire:
@@ -102,16 +102,16 @@ class Wire:
 
     Args:
         socket: It.
-        limits: Of it.
+        bounds: Of it.
         clock: Monotonic seconds.
     """
 
     def __init__(
-        self, socket: WebSocket, limits: Limits, clock: Callable[[], float] = time.monotonic
+        self, socket: WebSocket, bounds: Bounds, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._socket, self._limits, self._clock = socket, limits, clock
-        self.bucket = Bucket(limits, clock)
-        self._ends = clock() + limits.session_s
+        self._socket, self._bounds, self._clock = socket, bounds, clock
+        self.bucket = Bucket(bounds, clock)
+        self._ends = clock() + bounds.session_s
         self._waiting: deque[str | bytes] = deque()
         self._unsent = 0
         self._news = asyncio.Event()
@@ -123,7 +123,7 @@ class Wire:
         if self._over is not None:
             return
         self._unsent += len(message)
-        if self._unsent > self._limits.unsent_bytes:
+        if self._unsent > self._bounds.unsent_bytes:
             self._over = OverError("slow_reader", "The client does not read what it is sent.")
             self._waiting.clear()
             self._broken.set()
@@ -142,9 +142,9 @@ class Wire:
         if left <= 0:
             raise OverError("session_expired", "The session is over: connect again.", AWAY)
         try:
-            message = await asyncio.wait_for(self._socket.receive(), min(left, self._limits.idle_s))
+            message = await asyncio.wait_for(self._socket.receive(), min(left, self._bounds.idle_s))
         except TimeoutError as error:
-            if left <= self._limits.idle_s:
+            if left <= self._bounds.idle_s:
                 raise OverError(
                     "session_expired", "The session is over: connect again.", AWAY
                 ) from error
@@ -156,7 +156,7 @@ class Wire:
         if not self.bucket.take():
             raise OverError(
                 "rate_limit_exceeded",
-                f"At most {self._limits.per_second:.0f} messages a second: send longer pieces.",
+                f"At most {self._bounds.per_second:.0f} messages a second: send longer pieces.",
             )
         text, data = message.get("text"), message.get("bytes")
         return text if text is not None else data or b""
