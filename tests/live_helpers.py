@@ -44,6 +44,28 @@ class Ears:
         return self.text
 
 
+class Follower(Ears):
+    """Hears the same, a word more with each look."""
+
+    def open_stream(self, language: str) -> _Followed:
+        return _Followed(self)
+
+
+class _Followed:
+    def __init__(self, ears: Ears) -> None:
+        self._ears, self._looks = ears, 0
+
+    def feed(self, samples: Samples) -> None:
+        pass
+
+    def partial(self) -> str:
+        self._looks += 1
+        return " ".join(self._ears.text.split()[: self._looks])
+
+    def finish(self) -> str:
+        return self._ears.text
+
+
 class Echo:
     """Answers what was said, in two pieces."""
 
