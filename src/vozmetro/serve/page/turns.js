@@ -142,7 +142,7 @@ function history() {
   ];
   find("summary").replaceChildren(
     ...entries.map(([key, value, kept]) => {
-      const shown = el("dd", {});
+      const shown = el("dd", value === null ? { class: "few" } : {});
       if (value === null) tell(shown, "too_few", () => ({ n: number(LEAST_P90) }));
       else {
         shown.textContent = value;
