@@ -78,6 +78,13 @@ class Echo:
         yield text + "."
 
 
+class Memory(Echo):
+    """Answers with what was said before."""
+
+    def answer(self, history, text, language, cancelled) -> Iterator[str]:
+        yield " | ".join(f"{one.heard} > {one.said}" for one in history) or "nothing"
+
+
 @dataclass
 class Voice:
     """Half a second of a tone for each text; with `held`, the rest waits until it is set."""

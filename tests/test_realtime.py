@@ -7,14 +7,14 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from live_helpers import WAIT_S, Room, Voice, pcm, serving, speech
+from live_helpers import WAIT_S, Memory, Room, Voice, pcm, serving, speech
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -312,6 +312,32 @@ def test_the_conversation_keeps_its_items() -> None:
         assert it.refused()["param"] == "item_id"
 
 
+def test_what_was_said_before_is_what_the_items_say() -> None:
+    room = Room(reply=Memory())
+
+    def answer(response: dict[str, Any] | None = None) -> str:
+        it.send("response.create", response=response)
+        return it.until("response.done")["response"]["output"][0]["content"][0]["text"]
+
+    with realtime(room) as address, client(address) as it:
+        it.manual(output_modalities=["text"])
+        it.send("conversation.item.create", item=typed("one", id="a"))
+        assert answer() == "nothing"
+        it.send("conversation.item.create", item=typed("two"))
+        assert answer() == "one > nothing"
+        # By voice, in the same conversation.
+        it.say(spoken())
+        it.send("input_audio_buffer.commit")
+        assert answer() == "one > nothing | two > one > nothing"
+        it.send("conversation.item.delete", item_id="a")
+        it.send("conversation.item.create", item=typed("three"))
+        assert answer().startswith("two > one > nothing | ")
+        given = [typed("x"), typed("y", role="assistant"), typed("z")]
+        given[1]["content"][0]["type"] = "output_text"
+        assert answer({"conversation": "none", "input": given}) == "x > y"
+        assert room.reply.asked == []
+
+
 @pytest.mark.parametrize("law", ["audio/pcmu", "audio/pcma"])
 def test_the_telephones_formats(law: str) -> None:
     form = next(one for one in FORMATS if one.name == law)
@@ -603,6 +629,36 @@ def test_who_may_connect() -> None:
         assert refused.value.response.status_code == 403
         with connect(url, origin=f"http://{address}") as socket:
             assert json.loads(socket.recv(WAIT_S))["type"] == "session.created"
+
+
+def test_a_server_that_stops_lets_a_turn_end_and_takes_no_other_client() -> None:
+    held = threading.Event()
+    state = Serving(Room(voice=Voice(held=held)))
+    with serving(build(state, routes(state))) as address, client(address) as it:
+        it.say(spoken())
+        it.until("response.output_audio.delta")
+        state.drain()
+        assert state.active == 1
+        with pytest.raises(InvalidStatus) as refused:
+            connect(f"ws://{address}/v1/realtime")
+        assert refused.value.response.status_code == 503
+        held.set()
+        assert it.until("response.done")["response"]["status"] == "completed"
+        assert state.active == 0
+
+
+def test_eight_at_once_get_their_own_answers() -> None:
+    room = Room(voice=Voice(pieces=1))
+    with realtime(room) as address, ExitStack() as stack:
+        clients = [stack.enter_context(client(address)) for _ in range(8)]
+        for turn in range(3):
+            for number, it in enumerate(clients):
+                it.send("conversation.item.create", item=typed(f"{number}-{turn}"))
+                it.send("response.create")
+            for number, it in enumerate(clients):
+                done = it.until("response.done")["response"]
+                said = done["output"][0]["content"][0]["transcript"]
+                assert (done["status"], said) == ("completed", f"You said: {number}-{turn}.")
 
 
 @given(st.lists(st.lists(st.sampled_from("ab"), max_size=6), max_size=6))

@@ -17,7 +17,7 @@ from vozmetro.pipeline.protocols import Event
 from vozmetro.serve.line import Line, Talks, conversations
 from vozmetro.serve.problems import problem, tell
 from vozmetro.serve.realtime_events import RefusedError, parse
-from vozmetro.serve.realtime_exchange import failed
+from vozmetro.serve.realtime_floor import failed
 from vozmetro.serve.realtime_response import new_id
 from vozmetro.serve.realtime_session import Session
 from vozmetro.serve.realtime_settings import Settings

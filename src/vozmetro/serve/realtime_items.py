@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from vozmetro.pipeline.reply.dialogue import MOST_CHARACTERS, TURNS, Exchange
 from vozmetro.serve.realtime_events import MOST_ITEMS, RefusedError
 
 ROOT = "root"
@@ -102,8 +104,30 @@ class Items:
                 return one["id"], self._texts[one["id"]]
         return None
 
+    def past(self) -> list[Exchange]:
+        """Returns what the user said and was answered, the oldest first."""
+        said = [(one["role"], self._texts[one["id"]]) for one in self._items]
+        return exchanges(said)
+
     def _place(self, name: str, param: str = "item_id") -> int:
         for place, one in enumerate(self._items):
             if one["id"] == name:
                 return place
         raise RefusedError("item_not_found", "There is no item with this id.", param)
+
+
+def exchanges(messages: Iterable[tuple[str, str]]) -> list[Exchange]:
+    """Returns what was said and answered, from roles and texts; what nobody answered is left out.
+
+    Args:
+        messages: `user`, `assistant` or another role, and what they said, the oldest first.
+    """
+    found: list[Exchange] = []
+    heard = ""
+    for role, text in messages:
+        if role == "user":
+            heard = text
+        elif role == "assistant" and heard:
+            found.append(Exchange(heard[:MOST_CHARACTERS], text[:MOST_CHARACTERS]))
+            heard = ""
+    return found[-TURNS:]

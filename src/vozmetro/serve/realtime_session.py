@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from vozmetro.audio import SPEECH_RATE
 from vozmetro.pipeline import protocols as happened
+from vozmetro.pipeline.reply.dialogue import Exchange
 from vozmetro.pipeline.tiers import Ask, Tiers
 from vozmetro.serve import realtime_events as said
 from vozmetro.serve.answering import WishedTiers, Wishes
 from vozmetro.serve.line import Line, Talks
 from vozmetro.serve.realtime_events import RefusedError
-from vozmetro.serve.realtime_exchange import Exchange
+from vozmetro.serve.realtime_floor import Floor, Turn
+from vozmetro.serve.realtime_items import exchanges
 from vozmetro.serve.realtime_response import Answer, Send, new_id
 from vozmetro.serve.realtime_settings import Settings
 from vozmetro.serve.sound import Resampler
@@ -52,7 +54,7 @@ class Session:
         self._tiers, self._talks, self._settings, self._beta = tiers, talks, settings, beta
         self._send, self._post = send, post
         self._wishes = Wishes(aloud=settings.aloud, always=settings.answers)
-        self._exchange = Exchange(
+        self._floor = Floor(
             send=send,
             beta=beta,
             settings=lambda: self._settings,
@@ -113,6 +115,7 @@ class Session:
                 self._cancel(event)
             case _:
                 self._item(event)
+                self._wishes.past = self._floor.items.past()
 
     def _update(self, event: said.SessionUpdate) -> None:
         before, self._settings = self._settings, self._settings.changed(event.session)
@@ -122,13 +125,13 @@ class Session:
         ):  # fmt: skip
             self._forget_audio()
         self._wishes.always(now.answers)
-        if self._exchange.answer is None:
+        if self._floor.answer is None:
             self._wishes.aloud = now.aloud
         self._send({"type": "session.updated", "session": self._session()})
 
     def _forget_audio(self) -> None:
         """Begins a new conversation with the next sound."""
-        self._exchange.forget()
+        self._floor.forget()
         self._drop(self._voice)
         self._voice = None
         self._resampler = Resampler(self._settings.heard.rate, SPEECH_RATE)
@@ -150,7 +153,7 @@ class Session:
         voice = await self._listening()
         voice.talk.feed(self._resampler(np.empty(0, np.float32), last=True))
         if not self._settings.endpoint:
-            self._exchange.committed(self._committed_ms)
+            self._floor.committed(self._committed_ms)
         # Else the endpointer, which knows whether there was any speech, will say so.
         self._committed_ms = self._heard_ms
         voice.talk.commit()
@@ -177,7 +180,7 @@ class Session:
             task.add_done_callback(self._closing.discard)
 
     def _item(self, event: said.Client) -> None:
-        items = self._exchange.items
+        items = self._floor.items
         match event:
             case said.ItemCreate():
                 self._put(event)
@@ -206,35 +209,42 @@ class Session:
             "status": "completed", "role": sent.role,
             "content": [{"type": kind, "text": part.text} for part in sent.content],
         }  # fmt: skip
-        self._exchange.put(item, sent.text, event.previous_item_id)
+        self._floor.put(item, sent.text, event.previous_item_id)
 
     # Answers
 
     async def _respond(self, wish: said.Response | None) -> None:
-        exchange = self._exchange
-        if exchange.answer is not None:
+        floor = self._floor
+        if floor.answer is not None:
             raise RefusedError(
                 "conversation_already_has_active_response",
-                f"{exchange.answer.id} is under way: wait for its response.done, or cancel it.",
+                f"{floor.answer.id} is under way: wait for its response.done, or cancel it.",
             )
         aloud = self._settings.for_response(wish)
         kept = wish is None or wish.conversation != "none"
         metadata = wish.metadata if wish else None
-        given = _asked(wish)
-        turn, text = (None, given) if given is not None else exchange.unanswered()
+        messages = _messages(wish)
+        turn: Turn | None = None
+        if messages is None:
+            past = floor.items.past()
+            turn, text = floor.unanswered()
+        else:
+            past = exchanges(messages)
+            text = next((said for role, said in reversed(messages) if role == "user"), "")
         if turn is None and not text:
             raise RefusedError("conversation_empty", "The last user message has no words.")
-        exchange.begin(aloud, to=turn, kept=kept, metadata=metadata)
+        floor.begin(aloud, to=turn, kept=kept, metadata=metadata)
         if turn is None:
-            await self._type(text)
+            await self._type(text, past)
         else:
             self._wishes.aloud = aloud
             self._wishes.ask()
 
-    async def _type(self, text: str) -> None:
+    async def _type(self, text: str, past: Sequence[Exchange]) -> None:
         """Answers a text, through the pipeline."""
-        answer = self._exchange.answer
+        answer = self._floor.answer
         wishes = Wishes(aloud=answer is None or answer.aloud)
+        wishes.past = past
         line = await self._open(WishedTiers(self._tiers, wishes, text), False)
         self._typed, self._typed_answer = line, answer
         # A turn needs some sound to be one.
@@ -242,17 +252,17 @@ class Session:
         line.talk.commit()
 
     def _cancel(self, event: said.ResponseCancel) -> None:
-        answer = self._exchange.answer
+        answer = self._floor.answer
         if answer is None or event.response_id not in (None, answer.id):
             raise RefusedError("response_cancel_not_active", "No such response is under way.")
         if answer is not self._typed_answer and self._voice is not None:
             self._voice.talk.cancel()
-        self._exchange.stop("client_cancelled")
+        self._floor.stop("client_cancelled")
         self._hang_up()
 
     def _hang_up(self) -> None:
         """Ends what answers a text, once its answer is not wanted any more."""
-        if self._typed is not None and self._exchange.answer is not self._typed_answer:
+        if self._typed is not None and self._floor.answer is not self._typed_answer:
             self._drop(self._typed)
             self._typed = self._typed_answer = None
 
@@ -260,23 +270,26 @@ class Session:
         """Tells what happened in a conversation."""
         if line.closed:
             return
-        exchange = self._exchange
+        floor = self._floor
         if line is self._voice:
-            late = exchange.happens(event)
-            if exchange.answer is None:
+            late = floor.happens(event)
+            if floor.answer is None:
                 self._wishes.aloud = self._settings.aloud
+                # The next answer may begin before its words have come to this thread.
+                self._wishes.past = floor.items.past()
             self._hang_up()
             if late is not None:
-                await self._type(late)
+                await self._type(late, floor.items.past())
         elif line is self._typed:
             if isinstance(event, happened.TurnEnded):
-                exchange.ended(event)
+                floor.ended(event)
                 self._hang_up()
             else:
-                exchange.pieces(event)
+                floor.pieces(event)
 
 
-def _asked(wish: said.Response | None) -> str | None:
-    """Returns the last words of the user in a response's own input; None where it has none."""
-    messages = [one for one in (wish.input if wish else None) or () if isinstance(one, said.Item)]
-    return next((one.text for one in reversed(messages) if one.role == "user"), None)
+def _messages(wish: said.Response | None) -> list[tuple[str, str]] | None:
+    """Returns roles and texts of a response's own input; None where it has none."""
+    if wish is None or wish.input is None:
+        return None
+    return [(one.role, one.text) for one in wish.input if isinstance(one, said.Item)]

@@ -40,7 +40,7 @@ class Turn:
     seconds: float = 0.0
 
 
-class Exchange:
+class Floor:
     """Turns, messages and the answer of one session.
 
     Args:
