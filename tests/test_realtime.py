@@ -457,7 +457,6 @@ def test_any_json_is_an_event_or_refused(value: Any, kind: str) -> None:
         try:
             parse(json.dumps(sent))
         except RefusedError as error:
-            assert error.message
             assert json.dumps(error.event())
 
 
@@ -502,7 +501,8 @@ def test_a_failing_turn_says_why() -> None:
         assert it.refused()["code"] == "server_busy"
         it.send("input_audio_buffer.commit", event_id="mine")
         error = it.refused()
-        assert (error["code"], error["event_id"]) == ("server_busy", "mine")
+        assert (error["code"], error["event_id"]) == ("not_heard", "mine")
+        assert "server_busy" in error["message"]
         room.failure = None
         it.say(spoken())
         it.send("input_audio_buffer.commit")

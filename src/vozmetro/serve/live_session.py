@@ -23,6 +23,7 @@ from vozmetro.pipeline import protocols as happened
 from vozmetro.pipeline.tiers import Ask, TierState
 from vozmetro.serve.answering import RememberingTiers
 from vozmetro.serve.line import Line, Talks
+from vozmetro.serve.realtime_events import PREFIX
 from vozmetro.serve.sound import Resampler, pcm16
 from vozmetro.serve.watch import Watch
 from vozmetro.serve.wire import Bounds, OverError, Wire, together
@@ -82,7 +83,7 @@ class LiveSession:
             await together(self._listen(), wire.write(), wire.broken())
         except OverError as error:
             self._watch.refused(error.code)
-            self._tell("error", code=error.code)
+            self._tell("error", code=error.code.removeprefix(PREFIX))
             code = error.close
         except WebSocketDisconnect:
             pass
@@ -112,14 +113,16 @@ class LiveSession:
             message = await self._wire.receive()
             try:
                 await self._heed(message)
+            except OverError:
+                raise
             except VozmetroError as error:
                 self._watch.refused(error.code, isinstance(error, BusyError))
-                self._tell("error", code=error.code)
+                self._tell("error", code=error.code.removeprefix(PREFIX))
 
     async def _heed(self, message: str | bytes) -> None:
         if isinstance(message, bytes):
             if len(message) > MOST_BYTES or len(message) % 2:
-                raise OverError("bad_request", "Audio is 16-bit PCM, in pieces of 1 MiB at most.")
+                raise OverError("realtime_bad_request")
             if self._line is not None:
                 samples = np.frombuffer(message, "<i2").astype(np.float32) / np.float32(32768)
                 self._line.talk.feed(self._resampler(samples))
@@ -188,4 +191,4 @@ def _parsed(message: str) -> Any:
             raise ValueError
         return _SAID.validate_json(message)
     except (ValidationError, ValueError, RecursionError) as error:
-        raise OverError("bad_request", "This is not what the live page says.") from error
+        raise OverError("realtime_bad_request") from error

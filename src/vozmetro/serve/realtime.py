@@ -16,8 +16,7 @@ from vozmetro.errors import BusyError, InputError, VozmetroError
 from vozmetro.pipeline.protocols import Event
 from vozmetro.serve.line import Line, Talks, conversations
 from vozmetro.serve.problems import problem, tell
-from vozmetro.serve.realtime_events import RefusedError, parse
-from vozmetro.serve.realtime_floor import failed
+from vozmetro.serve.realtime_events import RefusedError, error_event, parse
 from vozmetro.serve.realtime_response import new_id
 from vozmetro.serve.realtime_session import Session
 from vozmetro.serve.realtime_settings import Settings
@@ -107,7 +106,7 @@ class _Connection:
             await together(self._listen(session), self._pump(session), wire.write(), wire.broken())
         except OverError as error:
             self._watch.refused(error.code)
-            self._send(RefusedError(error.code, error.message).event())
+            self._send(error_event(error, "invalid_request_error"))
             code = error.close
         except WebSocketDisconnect:
             pass
@@ -131,7 +130,7 @@ class _Connection:
         name = None
         try:
             if isinstance(message, bytes):
-                raise RefusedError("invalid_json", "Send JSON as text, audio as base64 within it.")
+                raise RefusedError("realtime_invalid_json")
             event = parse(message)
             name = event.event_id
             await session.says(event)
@@ -141,8 +140,7 @@ class _Connection:
             self._send(error.event())
         except VozmetroError as error:
             self._watch.refused(error.code, isinstance(error, BusyError))
-            told = {**failed(error.code), "message": str(error), "event_id": name}
-            self._send({"type": "error", "error": told})
+            self._send(error_event(error, "server_error", event_id=name))
 
     def _post(self, line: Line, event: Event) -> None:
         self._watch.happens(event)

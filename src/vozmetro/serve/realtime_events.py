@@ -13,6 +13,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from vozmetro.errors import InputError, VozmetroError
+
+PREFIX = "realtime_"
+"""Of the codes of this protocol among those of vozmetro."""
 MOST_MESSAGE = 4 << 20
 """Bytes of one message: more than half a minute of audio as base64."""
 MOST_TEXT = 8_000
@@ -24,36 +28,36 @@ Modality = Literal["text", "audio"]
 Id = Annotated[str, Field(min_length=1, max_length=64)]
 
 
-class RefusedError(Exception):
+class RefusedError(InputError):
     """An event that is answered with an `error` event.
 
     Args:
-        code: Stable identifier.
-        message: English sentence that names the fix.
+        code: Of the sentence; clients are told it without `realtime_`, as OpenAI names it.
         param: What of the event is wrong, as a path.
-        kind: `invalid_request_error`, or `server_error` where the client is not to blame.
         event_id: What the client called the event.
+        **fields: Of the sentence.
     """
 
     def __init__(
-        self,
-        code: str,
-        message: str,
-        param: str | None = None,
-        kind: str = "invalid_request_error",
-        event_id: str | None = None,
+        self, code: str, param: str | None = None, event_id: str | None = None, **fields: object
     ) -> None:
-        super().__init__(message)
-        self.code, self.message, self.param, self.kind = code, message, param, kind
-        self.event_id = event_id
+        super().__init__(code, **fields)
+        self.param, self.event_id = param, event_id
 
     def event(self) -> dict[str, Any]:
         """Returns the `error` event, without an id of its own."""
-        detail = {
-            "type": self.kind, "code": self.code, "message": self.message, "param": self.param,
-            "event_id": self.event_id,
-        }  # fmt: skip
-        return {"type": "error", "error": detail}
+        return error_event(self, "invalid_request_error", self.param, self.event_id)
+
+
+def error_event(
+    error: VozmetroError, kind: str, param: str | None = None, event_id: str | None = None
+) -> dict[str, Any]:
+    """Returns the `error` event for what went wrong, without an id of its own."""
+    detail = {
+        "type": kind, "code": error.code.removeprefix(PREFIX), "message": str(error),
+        "param": param, "event_id": event_id,
+    }  # fmt: skip
+    return {"type": "error", "error": detail}
 
 
 class _Model(BaseModel):
@@ -198,13 +202,9 @@ class Append(_Event):
         try:
             data = base64.b64decode(self.audio, validate=True)
         except (binascii.Error, ValueError) as error:
-            raise RefusedError(
-                "invalid_base64", "`audio` must be base64 (RFC 4648, with padding).", "audio"
-            ) from error
+            raise RefusedError("realtime_invalid_base64", "audio") from error
         if len(data) % width:
-            raise RefusedError(
-                "invalid_audio", f"Audio must come in whole samples of {width} bytes.", "audio"
-            )
+            raise RefusedError("realtime_invalid_audio", "audio", width=width)
         return data
 
 
@@ -279,13 +279,13 @@ def parse(text: str) -> Client:
         RefusedError: It is none, with what is wrong with it.
     """
     if len(text) > MOST_MESSAGE:
-        raise RefusedError("message_too_large", f"A message has at most {MOST_MESSAGE} bytes.")
+        raise RefusedError("realtime_message_too_large", limit=MOST_MESSAGE)
     try:
         sent = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RefusedError("invalid_json", "The message is not JSON.") from error
+        raise RefusedError("realtime_invalid_json") from error
     if not isinstance(sent, dict):
-        raise RefusedError("invalid_json", "The message is not a JSON object.")
+        raise RefusedError("realtime_invalid_json")
     name = sent.get("event_id")
     name = name[:512] if isinstance(name, str) else None
     try:
@@ -294,8 +294,9 @@ def parse(text: str) -> Client:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         # The union puts the event's type before the path.
         path = ".".join(str(part) for part in first["loc"][1:] if part not in ("message",))
-        code = "unknown_event" if first["type"].startswith("union_tag") else "invalid_value"
-        message = str(first["msg"])[:500]
-        raise RefusedError(code, message, path or "type", event_id=name) from error
+        if first["type"].startswith("union_tag") and not path:
+            raise RefusedError("realtime_unknown_event", "type", name) from error
+        detail = str(first["msg"])[:300]
+        raise RefusedError("realtime_invalid_value", path or None, name, detail=detail) from error
     except RecursionError as error:
-        raise RefusedError("invalid_json", "The message is too deep.", event_id=name) from error
+        raise RefusedError("realtime_invalid_json", event_id=name) from error

@@ -154,8 +154,7 @@ class Floor:
             RefusedError: Nothing is heard, since no turn could begin.
         """
         if self._broken:
-            told = failed(self._broken)
-            raise RefusedError(self._broken, told["message"], kind=told["type"])
+            raise RefusedError("realtime_not_heard", reason=self._broken)
         turn = next((one for one in self._turns.values() if not one.committed), None)
         if turn is None:
             turn = Turn()
@@ -247,9 +246,7 @@ class Floor:
         """
         asked = self.items.asked()
         if asked is None:
-            raise RefusedError(
-                "conversation_empty", "There is nothing to answer: add a user message first."
-            )
+            raise RefusedError("realtime_conversation_empty")
         name, text = asked
         under_way = [*self._turns.values(), *self._unbound]
         turn = next((one for one in under_way if one.item == name), None)

@@ -34,7 +34,7 @@ class Items:
             RefusedError: Its id is taken, or the one before it is not there.
         """
         if any(one["id"] == item["id"] for one in self._items):
-            raise RefusedError("item_exists", "There is an item with this id.", "item.id")
+            raise RefusedError("realtime_item_exists", "item.id")
         place = len(self._items) if after is None else self._after(after)
         before = self._items[place - 1]["id"] if place else None
         self._items.insert(place, item)
@@ -83,16 +83,13 @@ class Items:
         item = self.get(name)
         content = item["content"]
         if item["role"] != "assistant" or not content or not content[0]["type"].endswith("audio"):
-            raise RefusedError(
-                "invalid_value", "Only what was answered aloud can be truncated.", "item_id"
-            )
+            raise RefusedError("realtime_not_aloud", "item_id")
         if index != 0:
-            raise RefusedError("invalid_value", "The audio is content 0.", "content_index")
+            raise RefusedError("realtime_invalid_value", "content_index", detail="it is 0")
         # Clients round up to whole milliseconds, or to the frame they play.
         if end_ms > self._lengths[name] + 50:
-            raise RefusedError(
-                "invalid_value", f"Its audio is {self._lengths[name]:.0f} ms long.", "audio_end_ms"
-            )
+            detail = f"its audio is {self._lengths[name]:.0f} ms long"
+            raise RefusedError("realtime_invalid_value", "audio_end_ms", detail=detail)
         self._lengths[name] = float(end_ms)
         content[0]["transcript"] = ""
         self._texts[name] = ""
@@ -113,7 +110,7 @@ class Items:
         for place, one in enumerate(self._items):
             if one["id"] == name:
                 return place
-        raise RefusedError("item_not_found", "There is no item with this id.", param)
+        raise RefusedError("realtime_item_not_found", param)
 
 
 def exchanges(messages: Iterable[tuple[str, str]]) -> list[Exchange]:

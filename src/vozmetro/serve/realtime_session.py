@@ -146,10 +146,7 @@ class Session:
 
     async def _commit(self) -> None:
         if self._heard_ms - self._committed_ms < LEAST_COMMIT_MS:
-            raise RefusedError(
-                "input_audio_buffer_commit_empty",
-                f"Send at least {LEAST_COMMIT_MS} ms of audio before a commit.",
-            )
+            raise RefusedError("realtime_input_audio_buffer_commit_empty", ms=LEAST_COMMIT_MS)
         voice = await self._listening()
         voice.talk.feed(self._resampler(np.empty(0, np.float32), last=True))
         if not self._settings.endpoint:
@@ -217,8 +214,7 @@ class Session:
         floor = self._floor
         if floor.answer is not None:
             raise RefusedError(
-                "conversation_already_has_active_response",
-                f"{floor.answer.id} is under way: wait for its response.done, or cancel it.",
+                "realtime_conversation_already_has_active_response", id=floor.answer.id
             )
         aloud = self._settings.for_response(wish)
         kept = wish is None or wish.conversation != "none"
@@ -232,7 +228,7 @@ class Session:
             past = exchanges(messages)
             text = next((said for role, said in reversed(messages) if role == "user"), "")
         if turn is None and not text:
-            raise RefusedError("conversation_empty", "The last user message has no words.")
+            raise RefusedError("realtime_conversation_empty")
         floor.begin(aloud, to=turn, kept=kept, metadata=metadata)
         if turn is None:
             await self._type(text, past)
@@ -254,7 +250,7 @@ class Session:
     def _cancel(self, event: said.ResponseCancel) -> None:
         answer = self._floor.answer
         if answer is None or event.response_id not in (None, answer.id):
-            raise RefusedError("response_cancel_not_active", "No such response is under way.")
+            raise RefusedError("realtime_response_cancel_not_active")
         if answer is not self._typed_answer and self._voice is not None:
             self._voice.talk.cancel()
         self._floor.stop("client_cancelled")

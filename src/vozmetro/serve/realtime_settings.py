@@ -95,10 +95,9 @@ class Settings:
         if "turn_detection" in sent.model_fields_set:
             if detection is not None and detection.interrupt_response is False:
                 raise RefusedError(
-                    "unsupported_value",
-                    "Speech always interrupts the answer here: leave interrupt_response out.",
-                    f"{path}.interrupt_response",
-                )
+                    "realtime_unsupported_value", f"{path}.interrupt_response",
+                    what="interrupt_response: false",
+                )  # fmt: skip
             answers = detection is not None and detection.create_response is not False
             new = replace(new, endpoint=detection is not None, answers=answers)
         if field in sent.model_fields_set:
@@ -108,8 +107,9 @@ class Settings:
                 found = _LANGUAGE.fullmatch(said)
                 if not found:
                     raise RefusedError(
-                        "invalid_value", "`language` is an ISO 639-1 code such as `es`.", field
-                    )
+                        "realtime_invalid_value", f"session.{field}.language",
+                        detail="an ISO 639-1 code such as es",
+                    )  # fmt: skip
                 new = replace(new, language=found[1].lower())
         return new
 
@@ -170,7 +170,7 @@ def modalities(aloud: bool, beta: bool) -> list[str]:
 def no_tools(tools: list[Any] | None, path: str) -> None:
     """Refuses tools, which nobody here would call."""
     if tools:
-        raise RefusedError("unsupported_value", "Tools are not supported: send none.", path)
+        raise RefusedError("realtime_unsupported_value", path, what="tools")
 
 
 def _told(form: Format) -> dict[str, Any]:
@@ -181,6 +181,7 @@ def _format(name: str, rate: int | None = None, way: str = "") -> Format:
     found = next(form for form in FORMATS if name in (form.name, form.beta))
     if rate is not None and rate != found.rate:
         raise RefusedError(
-            "invalid_value", f"{name} comes at {found.rate} Hz.", f"session.audio.{way}.format.rate"
-        )
+            "realtime_invalid_value", f"session.audio.{way}.format.rate",
+            detail=f"{name} comes at {found.rate} Hz",
+        )  # fmt: skip
     return found

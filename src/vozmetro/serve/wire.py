@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from vozmetro.errors import InputError
+
 TOO_MUCH = 1008
 """Close code of whoever does not keep to the bounds (policy violation, RFC 6455)."""
 AWAY = 1001
@@ -40,18 +42,18 @@ class Bounds:
     session_s: float = 3600.0
 
 
-class OverError(Exception):
+class OverError(InputError):
     """The connection ends here.
 
     Args:
-        code: Stable identifier.
-        message: English sentence.
+        code: Of the sentence.
         close: Code to close it with.
+        **fields: Of the sentence.
     """
 
-    def __init__(self, code: str, message: str, close: int = TOO_MUCH) -> None:
-        super().__init__(message)
-        self.code, self.message, self.close = code, message, close
+    def __init__(self, code: str, close: int = TOO_MUCH, **fields: object) -> None:
+        super().__init__(code, **fields)
+        self.close = close
 
 
 class Places:
@@ -124,7 +126,7 @@ class Wire:
             return
         self._unsent += len(message)
         if self._unsent > self._bounds.unsent_bytes:
-            self._over = OverError("slow_reader", "The client does not read what it is sent.")
+            self._over = OverError("realtime_slow_reader")
             self._waiting.clear()
             self._broken.set()
         else:
@@ -140,24 +142,17 @@ class Wire:
         """
         left = self._ends - self._clock()
         if left <= 0:
-            raise OverError("session_expired", "The session is over: connect again.", AWAY)
+            raise OverError("realtime_session_expired", AWAY)
         try:
             message = await asyncio.wait_for(self._socket.receive(), min(left, self._bounds.idle_s))
         except TimeoutError as error:
             if left <= self._bounds.idle_s:
-                raise OverError(
-                    "session_expired", "The session is over: connect again.", AWAY
-                ) from error
-            raise OverError(
-                "session_idle", "Nothing was sent for too long: connect again.", AWAY
-            ) from error
+                raise OverError("realtime_session_expired", AWAY) from error
+            raise OverError("realtime_session_idle", AWAY) from error
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1005), message.get("reason"))
         if not self.bucket.take():
-            raise OverError(
-                "rate_limit_exceeded",
-                f"At most {self._bounds.per_second:.0f} messages a second: send longer pieces.",
-            )
+            raise OverError("realtime_rate_limit_exceeded", limit=f"{self._bounds.per_second:.0f}")
         text, data = message.get("text"), message.get("bytes")
         return text if text is not None else data or b""
 
