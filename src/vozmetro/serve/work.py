@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from vozmetro.audio import SPEECH_RATE, Samples, Waveform
 from vozmetro.errors import InputError
@@ -90,31 +90,46 @@ def transcribe(serving: Serving, audio: Waveform, order: Order, *, timed: bool) 
 
     def work(job: Job[Heard]) -> None:
         start = perf_counter()
-        whole = Span(0, len(audio.samples))
-        parts = spans(audio) if timed or audio.seconds > LONG_S else [whole]
-        with _stages(serving, order, audio.seconds) as stages:
-            for count, part in enumerate(parts):
-                said = Waveform(audio.samples[part.start : part.end], SPEECH_RATE)
-                with job.turn(serving.tiers.gate, serving.limits.wait_s, begun=count > 0):
-                    text = stages.stt.transcribe(said, order.language or stages.language)
-                job.put(Heard(part.start / SPEECH_RATE, part.end / SPEECH_RATE, text.strip()))
+        with serving.tiers.lease(Ask(order.tier, audio.seconds)) as stages:
+            for heard in hear(serving, job, stages, audio, order, timed=timed):
+                job.put(heard)
             stage_done(serving, order, stages.tier, "stt", start)
 
-    return _job(serving, work)
+    return new_job(serving, work)
+
+
+def hear(
+    serving: Serving,
+    job: Job[Any],
+    stages: Stages,
+    audio: Waveform,
+    order: Order,
+    *,
+    timed: bool = False,
+) -> Iterator[Heard]:
+    """Yields what is understood, in the job's thread; see `transcribe`."""
+    cut = timed or audio.seconds > LONG_S
+    for count, part in enumerate(spans(audio) if cut else [Span(0, len(audio.samples))]):
+        said = Waveform(audio.samples[part.start : part.end], SPEECH_RATE)
+        if said.seconds < LEAST_S:
+            continue
+        with job.turn(serving.tiers.gate, serving.limits.wait_s, begun=count > 0):
+            text = stages.stt.transcribe(said, order.language or stages.language)
+        yield Heard(part.start / SPEECH_RATE, part.end / SPEECH_RATE, text.strip())
 
 
 def speak(serving: Serving, text: str, order: Order, encoder: Encoder[T]) -> Job[T]:
     """Returns the job that speaks, and hands out what the encoder makes of it."""
 
     def work(job: Job[T]) -> None:
-        with _stages(serving, order) as stages:
+        with serving.tiers.lease(Ask(order.tier)) as stages:
             encoder.begin(stages.tts.sample_rate)
             say(serving, job, stages, text=text, order=order, encoder=encoder)
             last = encoder.end()
             if last is not None:
                 job.put(last)
 
-    return _job(serving, work)
+    return new_job(serving, work)
 
 
 def say(
@@ -141,9 +156,9 @@ def say(
             if samples is None:
                 return
             made = encoder.add(samples)
-            if first:
+            if first and not begun:
                 stage_done(serving, order, stages.tier, "tts_first_audio", start)
-                first = False
+            first = False
             if made is not None:
                 job.put(made)
 
@@ -156,17 +171,12 @@ def stage_done(serving: Serving, order: Order, tier: str, stage: str, start: flo
     log("stage", {**told, "ms": round(seconds * 1000, 2)})
 
 
-def _job(serving: Serving, work: Callable[[Job[T]], None]) -> Job[T]:
+def new_job(serving: Serving, work: Callable[[Job[T]], None]) -> Job[T]:
+    """Returns a job in one of the server's threads, with its limits."""
     limits = serving.limits
     return Job(
         work, serving.threads, ahead=limits.ahead, patience_s=limits.write_s, limit_s=limits.work_s
     )
-
-
-@contextmanager
-def _stages(serving: Serving, order: Order, seconds: float | None = None) -> Iterator[Stages]:
-    with serving.tiers.lease(Ask(order.tier, seconds)) as stages:
-        yield stages
 
 
 def _closable(pieces: Iterator[Samples]) -> Generator[Samples, None, None]:
