@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from vozmetro.audio import Samples
 from vozmetro.pipeline.protocols import Event, Listener
 from vozmetro.pipeline.tiers import Ask, Tiers
+
+_THREADS = ThreadPoolExecutor(32, "line")
+"""Where conversations are begun and ended: those that end may have to wait for what they do."""
 
 
 class Talk(Protocol):
@@ -89,11 +93,13 @@ class Line:
                 # The loop has ended, and nobody waits for this any more.
                 line.closed = True
 
-        line.talk = await asyncio.to_thread(talks, tiers, listener, language, ask, endpoint)
+        line.talk = await loop.run_in_executor(
+            _THREADS, talks, tiers, listener, language, ask, endpoint
+        )
         return line
 
     async def close(self) -> None:
         """Ends it; what it was working on may have to come to an end first."""
         if not self.closed:
             self.closed = True
-            await asyncio.to_thread(self.talk.close)
+            await asyncio.get_running_loop().run_in_executor(_THREADS, self.talk.close)

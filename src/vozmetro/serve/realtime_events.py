@@ -17,7 +17,7 @@ from vozmetro.errors import InputError, VozmetroError
 
 PREFIX = "realtime_"
 """Of the codes of this protocol among those of vozmetro."""
-MOST_MESSAGE = 4 << 20
+MOST_MESSAGE = 2 << 20
 """Bytes of one message: more than half a minute of audio as base64."""
 MOST_TEXT = 8_000
 """Characters of a typed message."""

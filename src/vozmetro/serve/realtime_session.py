@@ -24,6 +24,8 @@ from vozmetro.serve.sound import Resampler
 
 LEAST_COMMIT_MS = 100
 """Less audio than this cannot be committed, as with OpenAI."""
+MOST_CLOSING = 4
+"""Conversations of a session that may still be ending when it begins another."""
 _HUSH = np.zeros(SPEECH_RATE // 10, np.float32)
 
 
@@ -163,6 +165,9 @@ class Session:
         return self._voice
 
     async def _open(self, tiers: Tiers, endpoint: bool) -> Line:
+        while len(self._closing) >= MOST_CLOSING:
+            # Whoever asks and cancels all the time waits for what is still being stopped.
+            await asyncio.wait(self._closing, return_when=asyncio.FIRST_COMPLETED)
         ask, language = Ask(tier=self._settings.tier), self._settings.language
         return await Line.open(
             self._talks, tiers, self._post, language=language, ask=ask, endpoint=endpoint

@@ -21,6 +21,10 @@ AWAY = 1001
 """Close code of a server that goes away, or of a session that is over."""
 
 
+USUAL_BYTES = 8192
+"""A message as long as this counts as two, and so on: a tenth of a second of audio is shorter."""
+
+
 @dataclass(frozen=True)
 class Bounds:
     """Of one connection.
@@ -81,11 +85,13 @@ class Bucket:
         self._bounds, self._clock = bounds, clock
         self._left, self._seen = float(bounds.burst), clock()
 
-    def take(self) -> bool:
-        """Takes one out; False where it is empty."""
+    def take(self, size: int) -> bool:
+        """Takes a message of a size in bytes out; False where not as much is left."""
         self._fill()
-        enough = self._left >= 1
-        self._left -= enough
+        # Long messages cost as much as the short ones that they could have been.
+        cost = 1 + size // USUAL_BYTES
+        enough = self._left >= cost
+        self._left -= cost if enough else 0
         return enough
 
     def left(self) -> tuple[int, float]:
@@ -151,10 +157,11 @@ class Wire:
             raise OverError("realtime_session_idle", AWAY) from error
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1005), message.get("reason"))
-        if not self.bucket.take():
-            raise OverError("realtime_rate_limit_exceeded", limit=f"{self._bounds.per_second:.0f}")
         text, data = message.get("text"), message.get("bytes")
-        return text if text is not None else data or b""
+        said: str | bytes = text if text is not None else data or b""
+        if not self.bucket.take(len(said)):
+            raise OverError("realtime_rate_limit_exceeded", limit=f"{self._bounds.per_second:.0f}")
+        return said
 
     async def write(self) -> None:
         """Sends what is queued, for ever; raises WebSocketDisconnect once the client has gone."""
