@@ -183,6 +183,7 @@ def test_talk_hear_and_see_where_the_time_went(browser: Any) -> None:
         assert shown.find("#said .user .words").text == HOSTILE
         assert shown.find("#said .answer .words").text == f"You said: {HOSTILE}."
         assert shown.all("#said img, #rows img") == []
+        assert [one.text for one in shown.all("#rows .words")] == [HOSTILE] * 2
         grown = browser.execute_script("return window.words")
         assert grown.index("turn") < grown.index(HOSTILE)
 

@@ -14,6 +14,7 @@ let socket = null;
 let microphone = null;
 let starting = false;
 let turn = null; // of which the parts are on their way
+const texts = new Map(); // what was said in turns that have not ended
 let spoken = ""; // the turn that is being played, until it is interrupted
 const loudspeaker = new Loudspeaker((sounds) => {
   find("talk").classList.toggle("sounds", sounds);
@@ -87,7 +88,7 @@ const acts = {
   speech_started: (told) => {
     spoken = "";
     loudspeaker.stop();
-    turn = { id: told.turn, parts: {}, text: "", from: null };
+    turn = { id: told.turn, parts: {}, from: null };
     state("hearing");
   },
   partial: (told) => heard(told.turn, told.text, false),
@@ -97,17 +98,19 @@ const acts = {
   },
   transcript: (told) => {
     heard(told.turn, told.text, true);
-    if (turn) turn.text = told.text;
-    part("stt", told.at_ms);
+    texts.set(told.turn, told.text);
+    part("stt", told);
   },
   reply: (told) => {
     answered(told.turn, told.text);
-    part("reply", told.at_ms);
+    part("reply", told);
   },
   audio: (told) => {
+    // A last piece of an answer that has been interrupted.
+    if (turn && turn.id !== told.turn) return;
     spoken = told.turn;
     loudspeaker.rate(told.rate);
-    part("tts_first_audio", told.at_ms);
+    part("tts_first_audio", told);
   },
   ended: (told) => {
     if (told.failure) complain(told.failure);
@@ -115,8 +118,9 @@ const acts = {
     const whole = "tts_first_audio" in told.parts_ms && !told.failure;
     if (whole) {
       waterfall(told.parts_ms, true);
-      keep(turn ? turn.text : "", told.parts_ms);
+      keep(texts.get(told.turn) || "", told.parts_ms);
     }
+    texts.delete(told.turn);
     if (turn && turn.id === told.turn) turn = null;
     if (!find("talk").classList.contains("sounds")) state("listening");
   },
@@ -124,10 +128,10 @@ const acts = {
 };
 
 // Draws a part as soon as it is known; the server's own figures follow at the end of the turn.
-function part(name, at) {
-  if (!turn || turn.from === null || name in turn.parts) return;
-  turn.parts[name] = Math.max(0, at - turn.from);
-  turn.from = at;
+function part(name, told) {
+  if (!turn || turn.id !== told.turn || turn.from === null || name in turn.parts) return;
+  turn.parts[name] = Math.max(0, told.at_ms - turn.from);
+  turn.from = told.at_ms;
   waterfall(turn.parts, false);
 }
 
@@ -176,6 +180,7 @@ function stop() {
   microphone = null;
   if (closing) closing.close();
   turn = null;
+  texts.clear();
   spoken = "";
   loudspeaker.stop();
   find("level").firstElementChild.style.transform = "scaleX(0)";
