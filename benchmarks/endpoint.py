@@ -22,7 +22,22 @@ from vozmetro.engines.voice_activity import FRAME, Silero
 from vozmetro.pipeline.endpoint import Endpointer, Endpointing
 from vozmetro.speech.ends import speech_end
 
-HANGOVERS = (0.096, 0.128, 0.16, 0.192, 0.224, 0.256, 0.32, 0.384, 0.448, 0.512, 0.64, 0.8)
+HANGOVERS = (
+    0.096,
+    0.128,
+    0.16,
+    0.192,
+    0.208,
+    0.224,
+    0.24,
+    0.256,
+    0.32,
+    0.384,
+    0.448,
+    0.512,
+    0.64,
+    0.8,
+)
 ROOM_S, ROOM = 2.0, 10 ** (-70 / 20)
 
 
@@ -37,10 +52,12 @@ class Known:
         self.reset()
 
     def probability(self, frame: np.ndarray) -> float:
+        """See `VoiceActivity.probability`."""
         self._at += 1
         return self._known[self._at - 1]
 
     def reset(self) -> None:
+        """See `VoiceActivity.reset`."""
         self._at = 0
 
 

@@ -8,6 +8,7 @@ import secrets
 import socket
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,6 +34,8 @@ def commands(lang: str) -> list[click.Command]:
     say = partial(t, lang=lang)
     options = [
         click.argument("subject", required=False, metavar=say("cli.m_subject")),
+        click.option("--config", type=click.Path(path_type=Path), metavar="TOML",
+                     help=say("cli.serve_config")),
         click.option("--host", default=_LOOPBACK, metavar=say("cli.listen_m_host"),
                      help=say("cli.serve_host", default=_LOOPBACK)),
         click.option("--port", type=int, default=_PORT, metavar="N",
@@ -76,7 +79,7 @@ def _serve(chosen: dict[str, Any], lang: str) -> int:
         announce = None
         if chosen["zeroconf"] and len(sockets) > 1:
             announce = announcement(chosen["wyoming_host"], sockets[1].getsockname()[1])
-        click.echo(t("serve.loading", lang, subject=chosen["subject"] or ""))
+        click.echo(t("serve.loading", lang, subject=chosen["subject"] or chosen["config"] or ""))
         tiers, about = _tiers(chosen)
         try:
             running = _run(
@@ -100,16 +103,35 @@ def _tiers(chosen: dict[str, Any]) -> tuple[Tiers, Sequence[About]]:
     from vozmetro.serve.about import about
     from vozmetro.serve.work import primary
 
-    if not chosen["subject"]:
+    if bool(chosen["subject"]) == bool(chosen["config"]):
         raise InputError("serve_no_subject")
     threads = chosen["threads"] if chosen["threads"] is not None else cores_allowed()
     if not 1 <= threads <= 1024:
         raise InputError("threads_range", given=threads)
     spoken = primary(chosen["language"])
+    if chosen["config"]:
+        return _router(chosen["config"], threads)
     target = resolve_subject(chosen["subject"])
     stages = load_stages(target.name, Echo(), threads, target.name, spoken)
     stt, tts = target.models
     return FixedTiers(stages), [about(target.name, stt, tts, spoken)]
+
+
+def _router(path: Path, threads: int) -> tuple[Tiers, Sequence[About]]:
+    """Returns the tiers of a file, the default one loaded and warm."""
+    from vozmetro.models.resolve import resolve
+    from vozmetro.pipeline.config import load
+    from vozmetro.pipeline.loading import open_router
+    from vozmetro.serve.about import about
+
+    config = load(path)
+    router = open_router(config, threads)
+    router.warm()
+    router.keep_swept()
+    return router, [
+        about(tier.name, resolve(tier.stt), resolve(tier.tts), tier.language)
+        for tier in config.tiers
+    ]
 
 
 async def _run(
@@ -124,6 +146,7 @@ async def _run(
 ) -> int:
     """Serves until it is told to stop."""
     from vozmetro.quality.listen.guard import Access
+    from vozmetro.serve import live, realtime
     from vozmetro.serve.app import build
     from vozmetro.serve.logs import to_stderr
     from vozmetro.serve.running import serve
@@ -132,8 +155,9 @@ async def _run(
     to_stderr()
     serving = Serving(tiers, Access(chosen["host"], token, chosen["public_name"]), about=about)
     http, *wyoming = sockets
+    routes = [*realtime.routes(serving), *live.routes(serving, language=lang)]
     whole = await serve(
-        serving, build(serving), http,
+        serving, build(serving, routes), http,
         wyoming=wyoming[0] if wyoming else None,
         ready=partial(_tell, serving, sockets, chosen, lang),
         announce=announce,
@@ -152,6 +176,7 @@ def _tell(
     say, token = partial(t, lang=lang), serving.access.token
     place = f"{reachable(chosen['host'])}:{sockets[0].getsockname()[1]}"
     click.echo(say("serve.http", address=f"http://{place}/v1"))
+    click.echo(say("serve.live", address=f"http://{place}/live"))
     if token:
         click.echo(say("serve.token", token=token))
     if not is_loopback(chosen["host"]):

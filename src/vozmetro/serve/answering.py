@@ -14,7 +14,7 @@ from threading import Lock
 from vozmetro.audio import Samples, Waveform
 from vozmetro.engines.base import Synthesizer
 from vozmetro.pipeline.protocols import Cancelled, Reply
-from vozmetro.pipeline.reply.dialogue import Dialogue, Exchange, Remembering
+from vozmetro.pipeline.reply.dialogue import Exchange, Remembering
 from vozmetro.pipeline.tiers import Ask, Stages, Tiers, TierState
 
 
@@ -128,43 +128,3 @@ class _OnDemand:
             yield from self._reply.answer(self._wishes.past, text, language, cancelled)
         else:
             yield from self._reply.stream(text, language, cancelled)
-
-
-class RememberingTiers:
-    """Tiers whose replies remember what was said in one conversation.
-
-    Args:
-        tiers: Where the stages come from.
-    """
-
-    def __init__(self, tiers: Tiers) -> None:
-        self._tiers = tiers
-        self._dialogue = Dialogue()
-        self.gate = tiers.gate
-        self.names: Sequence[str] = tiers.names
-
-    @contextmanager
-    def lease(self, ask: Ask) -> Iterator[Stages]:
-        """As in `Tiers`."""
-        with self._tiers.lease(ask) as stages:
-            yield replace(stages, reply=_InDialogue(stages.reply, self._dialogue))
-
-    def finished(self, tier: str, parts_ms: Mapping[str, float]) -> None:
-        """As in `Tiers`."""
-        self._tiers.finished(tier, parts_ms)
-
-    def states(self) -> list[TierState]:
-        """As in `Tiers`."""
-        return self._tiers.states()
-
-    def close(self) -> None:
-        """Leaves the tiers to whom they belong."""
-
-
-class _InDialogue:
-    def __init__(self, reply: Reply, dialogue: Dialogue) -> None:
-        self._reply = reply
-        self._dialogue = dialogue
-
-    def stream(self, text: str, language: str, cancelled: Cancelled) -> Iterator[str]:
-        return self._dialogue.stream(self._reply, text, language, cancelled)

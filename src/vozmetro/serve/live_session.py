@@ -21,7 +21,6 @@ from vozmetro.errors import BusyError, VozmetroError
 from vozmetro.judge.budget import Budget
 from vozmetro.pipeline import protocols as happened
 from vozmetro.pipeline.tiers import Ask, TierState
-from vozmetro.serve.answering import RememberingTiers
 from vozmetro.serve.line import Line, Talks
 from vozmetro.serve.realtime_events import PREFIX
 from vozmetro.serve.sound import Resampler, pcm16
@@ -141,7 +140,7 @@ class LiveSession:
         self._resampler = Resampler(said.rate, SPEECH_RATE)
         self._playing = None
         self._line = await Line.open(
-            self._talks, RememberingTiers(self._watch.tiers), self._happens, language=said.language,
+            self._talks, self._watch.tiers, self._happens, language=said.language,
             ask=Ask(tier=said.tier), endpoint=True,
         )  # fmt: skip
         self._tell("ready")

@@ -18,7 +18,7 @@ from vozmetro.serve.state import Serving
 from vozmetro.serve.wyoming_server import WyomingServer
 
 _HEAD_BYTES = 16_384
-_MESSAGE_BYTES = 1 << 20
+_MESSAGE_BYTES = 3 << 20
 _TICK_S = 0.02
 
 
