@@ -420,7 +420,7 @@ def test_real_models_behind_both_servers() -> None:
     assert process.returncode == 0
     assert "Stopped." in rest
     # The MP3 decoder has words of its own.
-        lines = [json.loads(line) for line in logged.splitlines() if "libmpg123" not in line]
+    lines = [json.loads(line) for line in logged.splitlines() if "libmpg123" not in line]
     turns = {line["turn"] for line in lines if line["event"] == "stage"}
     assert len(turns) == 5
     assert {line["outcome"] for line in lines if line["event"] == "request"} == {"done"}
