@@ -20,6 +20,7 @@ from vozmetro.judge.roles import Judged, Roles, assign
 from vozmetro.measure.records import Note, Run
 from vozmetro.measure.storage import save
 from vozmetro.pipeline.config import ChatConfig, EchoConfig, LocalConfig, load, parse
+from vozmetro.pipeline.endpoint import HANGOVER_S
 from vozmetro.report.tiers import plan
 
 DATA = Path(__file__).parent / "data"
@@ -123,6 +124,13 @@ def test_the_file_has_what_was_measured_and_nothing_else_that_counts() -> None:
     for name in ("quality", "max"):
         assert f"# {name.upper()} was not measured" in text
         assert f'# name = "{name}"' in text
+
+
+def test_the_wait_that_was_measured_is_served() -> None:
+    turns = cascade()
+    settings = turns.settings.model_copy(update={"hangover_s": 0.48})
+    assert parse(written(turns.model_copy(update={"settings": settings})), "x").hangover_s == 0.48
+    assert parse(written(cascade()), "x").hangover_s == HANGOVER_S
 
 
 def test_proposed_tiers_are_whole_once_their_marks_are_taken_away() -> None:

@@ -40,6 +40,7 @@ def vozmetro(*words: str, lang: str = "en") -> int:
         (["whisper-base+piper-joe", "--host", "no.such.host.example"], "--host"),
         (["whisper-base+piper-joe", "--port", "70000"], "--port"),
         (["whisper-base+piper-joe", "--zeroconf"], "--wyoming-host"),
+        (["whisper-base+piper-joe", "--hangover", "9"], "0.032"),
     ],
 )
 def test_bad_words_end_with_two_and_say_what_helps(

@@ -19,6 +19,8 @@ from vozmetro.errors import InputError, MissingExtraError
 from vozmetro.i18n import t
 
 if TYPE_CHECKING:
+    from vozmetro.pipeline.config import PipelineConfig
+    from vozmetro.pipeline.endpoint import Endpointing
     from vozmetro.pipeline.tiers import Tiers
     from vozmetro.serve.about import About
     from vozmetro.serve.state import Serving
@@ -33,7 +35,7 @@ def commands(lang: str) -> list[click.Command]:
     """Returns the command `serve`."""
     say = partial(t, lang=lang)
     options = [
-        click.argument("subject", required=False, metavar=say("cli.m_subject")),
+        click.argument("subject", required=False, metavar=f"[{say('cli.m_subject')}]"),
         click.option("--config", type=click.Path(path_type=Path), metavar="TOML",
                      help=say("cli.serve_config")),
         click.option("--host", default=_LOOPBACK, metavar=say("cli.listen_m_host"),
@@ -52,6 +54,8 @@ def commands(lang: str) -> list[click.Command]:
         click.option("--zeroconf", is_flag=True, help=say("cli.serve_zeroconf")),
         click.option("--threads", type=int, metavar="N", help=say("cli.threads")),
         click.option("--language", default="", metavar="es|en|…", help=say("cli.serve_language")),
+        click.option("--hangover", type=float, metavar="S",
+                     help=say("cli.serve_hangover", default=0.216)),
         language(lang),
     ]  # fmt: skip
 
@@ -80,10 +84,17 @@ def _serve(chosen: dict[str, Any], lang: str) -> int:
         if chosen["zeroconf"] and len(sockets) > 1:
             announce = announcement(chosen["wyoming_host"], sockets[1].getsockname()[1])
         click.echo(t("serve.loading", lang, subject=chosen["subject"] or chosen["config"] or ""))
-        tiers, about = _tiers(chosen)
+        tiers, about, endpointing = _tiers(chosen)
         try:
             running = _run(
-                tiers, about, sockets, chosen=chosen, token=token, announce=announce, lang=lang
+                tiers,
+                about,
+                sockets,
+                endpointing,
+                chosen=chosen,
+                token=token,
+                announce=announce,
+                lang=lang,
             )
             return asyncio.run(running)
         finally:
@@ -93,10 +104,12 @@ def _serve(chosen: dict[str, Any], lang: str) -> int:
             one.close()
 
 
-def _tiers(chosen: dict[str, Any]) -> tuple[Tiers, Sequence[About]]:
-    """Returns the tiers, loaded and warm, and what their models are."""
+def _tiers(chosen: dict[str, Any]) -> tuple[Tiers, Sequence[About], Endpointing]:
+    """Returns the tiers, loaded and warm, what their models are, and when speech has ended."""
     from vozmetro.measure.environment import cores_allowed
     from vozmetro.measure.subject import resolve_subject
+    from vozmetro.pipeline.config import load
+    from vozmetro.pipeline.endpoint import HANGOVER_S, Endpointing
     from vozmetro.pipeline.fixed import FixedTiers
     from vozmetro.pipeline.loading import load_stages
     from vozmetro.pipeline.reply.echo import Echo
@@ -109,22 +122,25 @@ def _tiers(chosen: dict[str, Any]) -> tuple[Tiers, Sequence[About]]:
     if not 1 <= threads <= 1024:
         raise InputError("threads_range", given=threads)
     spoken = primary(chosen["language"])
+    asked: float | None = chosen["hangover"]
+    endpointing = Endpointing(HANGOVER_S if asked is None else asked)
     if chosen["config"]:
-        return _router(chosen["config"], threads)
+        config = load(chosen["config"])
+        if asked is None:
+            endpointing = Endpointing(config.hangover_s)
+        return *_router(config, threads), endpointing
     target = resolve_subject(chosen["subject"])
     stages = load_stages(target.name, Echo(), threads, target.name, spoken)
     stt, tts = target.models
-    return FixedTiers(stages), [about(target.name, stt, tts, spoken)]
+    return FixedTiers(stages), [about(target.name, stt, tts, spoken)], endpointing
 
 
-def _router(path: Path, threads: int) -> tuple[Tiers, Sequence[About]]:
-    """Returns the tiers of a file, the default one loaded and warm."""
+def _router(config: PipelineConfig, threads: int) -> tuple[Tiers, Sequence[About]]:
+    """Returns the tiers of a configuration, the default one loaded and warm."""
     from vozmetro.models.resolve import resolve
-    from vozmetro.pipeline.config import load
     from vozmetro.pipeline.loading import open_router
     from vozmetro.serve.about import about
 
-    config = load(path)
     router = open_router(config, threads)
     router.warm()
     router.keep_swept()
@@ -138,6 +154,7 @@ async def _run(
     tiers: Tiers,
     about: Sequence[About],
     sockets: list[socket.socket],
+    endpointing: Endpointing,
     *,
     chosen: dict[str, Any],
     token: str,
@@ -148,6 +165,7 @@ async def _run(
     from vozmetro.quality.listen.guard import Access
     from vozmetro.serve import live, realtime
     from vozmetro.serve.app import build
+    from vozmetro.serve.line import conversations
     from vozmetro.serve.logs import to_stderr
     from vozmetro.serve.running import serve
     from vozmetro.serve.state import Serving
@@ -155,7 +173,11 @@ async def _run(
     to_stderr()
     serving = Serving(tiers, Access(chosen["host"], token, chosen["public_name"]), about=about)
     http, *wyoming = sockets
-    routes = [*realtime.routes(serving), *live.routes(serving, language=lang)]
+    talks = partial(conversations, endpointing=endpointing)
+    routes = [
+        *realtime.routes(serving, talks=talks),
+        *live.routes(serving, language=lang, talks=talks),
+    ]
     whole = await serve(
         serving, build(serving, routes), http,
         wyoming=wyoming[0] if wyoming else None,

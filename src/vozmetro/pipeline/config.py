@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vozmetro.errors import InputError
+from vozmetro.pipeline.endpoint import HANGOVER_S, LEAST_S, MOST_S
 from vozmetro.pipeline.reply.patterns import TEXT, Pattern, placeholders
 from vozmetro.units import GB
 
@@ -179,6 +180,7 @@ class PipelineConfig(Table):
             apart, that a tier must keep, in ms.
         ram_gb: What the models of all loaded tiers may be expected to need, in GB (10^9 bytes).
         ttl_s: Seconds without a turn after which a tier is unloaded, unless it is pinned.
+        hangover_s: Seconds of silence that end what a user says.
         hysteresis: See there.
         rules: The first that holds names the tier.
         tiers: From the fastest to the best: a demoted tier is stood in for by those before it.
@@ -189,6 +191,7 @@ class PipelineConfig(Table):
     budget_p90_ms: Positive = 300.0
     ram_gb: Positive = 4.0
     ttl_s: Positive = 300.0
+    hangover_s: float = Field(default=HANGOVER_S, ge=LEAST_S, le=MOST_S)
     hysteresis: Hysteresis = Hysteresis()
     rules: tuple[RouteRule, ...] = Field(default=(), max_length=100, strict=False)
     tiers: tuple[TierConfig, ...] = Field(min_length=1, max_length=16, strict=False)

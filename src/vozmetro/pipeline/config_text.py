@@ -19,6 +19,7 @@ _GENERAL = {
     "above this is demoted.",
     "ram_gb": "What the models of all loaded tiers may need together, in GB (10^9 bytes).",
     "ttl_s": "Seconds without a turn after which a tier that is not pinned is unloaded.",
+    "hangover_s": "Seconds of silence that end what a user says; shorter cuts off more of them.",
 }
 _HYSTERESIS = {
     "window": "Last turns that count for the P90.",

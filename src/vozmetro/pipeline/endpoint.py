@@ -30,6 +30,8 @@ _FORGETTING = 10 ** (-0.02 / 10)
 """Of the loudest power, in 8 ms: 2.5 dB a second."""
 HANGOVER_S = 0.216
 """Seconds of silence that end an utterance, unless told otherwise."""
+LEAST_S, MOST_S = 0.032, 5.0
+"""Seconds that it may be."""
 
 Kind = Literal["started", "paused", "resumed", "stopped"]
 
@@ -47,7 +49,7 @@ class Endpointing:
     hangover_s: float = HANGOVER_S
 
     def __post_init__(self) -> None:
-        if not 0.032 <= self.hangover_s <= 5.0:
+        if not LEAST_S <= self.hangover_s <= MOST_S:
             raise InputError("hangover_range", value=self.hangover_s)
 
 

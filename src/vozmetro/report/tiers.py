@@ -24,6 +24,7 @@ from vozmetro.judge.roles import Judged, Roles
 from vozmetro.models.resolve import split_options
 from vozmetro.pipeline.config import ChatConfig, LocalConfig, PipelineConfig, TierConfig
 from vozmetro.pipeline.config_text import dump
+from vozmetro.pipeline.endpoint import HANGOVER_S
 from vozmetro.pipeline.loading import split_cascade
 from vozmetro.report.formatting import note_text
 from vozmetro.units import GB, ms, size
@@ -96,12 +97,14 @@ def _config(
     fast: Judged, tiers: list[TierConfig], budget: Budget, ceiling: float, together: bool
 ) -> PipelineConfig:
     kept: dict[str, Any] = {"pinned": True} if together else {"ttl_s": _DAY_S}
+    waited = fast.run.settings.hangover_s
     return PipelineConfig(
         default="fast",
         threads=fast.run.settings.threads,
         budget_p90_ms=budget.p90_ms,
         # Rounded up: what is expected must fit.
         ram_gb=math.ceil(ceiling / GB * 100) / 100,
+        hangover_s=HANGOVER_S if waited is None else waited,
         tiers=(tiers[0].model_copy(update=kept), *tiers[1:]),
     )
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from vozmetro.audio import Samples
+from vozmetro.pipeline.endpoint import Endpointing
 from vozmetro.pipeline.protocols import Event, Listener
 from vozmetro.pipeline.tiers import Ask, Tiers
 
@@ -37,12 +38,25 @@ itself."""
 
 
 def conversations(
-    tiers: Tiers, listener: Listener, language: str, ask: Ask, endpoint: bool
+    tiers: Tiers,
+    listener: Listener,
+    language: str,
+    ask: Ask,
+    endpoint: bool,
+    *,
+    endpointing: Endpointing | None = None,
 ) -> Talk:
     """Makes the pipeline's conversations: what is served is what was measured."""
     from vozmetro.pipeline.conversation import Conversation
 
-    return Conversation(tiers, listener, language=language, ask=ask, endpoint=endpoint)
+    return Conversation(
+        tiers,
+        listener,
+        language=language,
+        ask=ask,
+        endpoint=endpoint,
+        endpointing=endpointing,
+    )
 
 
 class Line:
