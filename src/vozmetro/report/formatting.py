@@ -240,7 +240,8 @@ def unresolved(summary: RunSummary, decision: Decision, lang: str) -> list[str]:
         if check.low is None or check.high is None:
             needed = getattr(summary.overall, name).n_needed
             key = "report.unresolved" if needed else "report.unresolved_open"
-            fields = {"name": name.upper(), "n": summary.overall.n, "needed": needed}
+            worth = f"{summary.overall.n_effective:.0f}"
+            fields = {"name": name.upper(), "n": worth, "needed": needed}
             found.append(said.get(name.upper()) or t(key, lang, **fields))
     return found
 
