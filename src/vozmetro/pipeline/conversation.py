@@ -136,11 +136,13 @@ class Conversation:
                     self._hear(item)
             except Exception as error:
                 self._failed(error)
+        ahead = self._ahead
         self._drop_ahead()
         if self._heard:
             self._heard.close()
-        if self._answer:
-            self._answer.join()
+        for one in (ahead, self._answer):
+            if one:
+                one.join()
 
     def _next(self) -> Samples | None:
         """Returns all the audio that waits, or None for a commit; `_END` when closing."""
@@ -222,6 +224,8 @@ class Conversation:
         try:
             text = hearing.finish()
         except Exception as error:
+            # Else the next turn with the same words would get this one's answer.
+            self._drop_ahead()
             self._ended(hearing.turn, {}, failure=code_of(error))
             return
         finally:
@@ -270,6 +274,7 @@ class Conversation:
 
     def _failed(self, error: Exception) -> None:
         hearing, self._heard = self._heard, None
+        self._drop_ahead()
         if self._endpointer:
             self._endpointer.reset()
         if hearing:
