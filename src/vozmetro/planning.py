@@ -127,7 +127,8 @@ class Options:
             if self.hangover_s is not None:
                 raise InputError("hangover_alone")
             return None
-        return Endpointing(self.hangover_s or HANGOVER_S).hangover_s
+        wait = HANGOVER_S if self.hangover_s is None else self.hangover_s
+        return Endpointing(wait).hangover_s
 
 
 def from_anywhere(words: str) -> str:
