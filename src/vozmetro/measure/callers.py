@@ -258,6 +258,8 @@ class CascadeCaller:
         A turn in which no word is heard has no audio and ends there.
         """
         heard = self._listen.call(ready, start_ns)
+        # What an engine hears while one speaks is no part of the wait after it.
+        start_ns = heard.start_ns or start_ns
         chunks = self._synthesizer.stream(heard.output) if heard.output else iter(())
         first = next((chunk for chunk in chunks if len(chunk)), None)
         end_ns = perf_counter_ns()
@@ -265,7 +267,7 @@ class CascadeCaller:
             "stt": (heard.end_ns - start_ns) / NS_PER_MS,
             "tts_first_audio": (end_ns - heard.end_ns) / NS_PER_MS,
         }
-        return Outcome(end_ns, (heard.output, first), parts)
+        return Outcome(end_ns, (heard.output, first), parts, start_ns=heard.start_ns)
 
     def sane(self, output: Any) -> bool:
         """See `Caller.sane`: words have audio that can be heard; no words are noted apart."""
