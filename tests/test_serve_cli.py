@@ -6,6 +6,7 @@ import builtins
 import io
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +49,71 @@ def test_bad_words_end_with_two_and_say_what_helps(
 ) -> None:
     assert vozmetro(*words) == 2
     assert hint in capsys.readouterr().err
+
+
+TIERS = (
+    '[[tiers]]\nname = "fast"\nstt = "whisper-base-onnx-int8"\ntts = "piper-joe-onnx"\n'
+    'language = "en"\n[[tiers]]\nname = "slow"\nstt = "whisper-base"\ntts = "piper-joe"\n'
+)
+
+
+@pytest.mark.parametrize("lang", ["es", "en"])
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        (None, "pipeline.toml"),
+        ("", "tiers"),
+        ("[[tiers", "TOML"),
+        (TIERS + 'colour = "red"\n', "colour"),
+        (TIERS.replace("slow", "fast"), "tiers[2].name"),
+        ('default = "best"\n' + TIERS, '"fast" | "slow"'),
+        (TIERS.replace("whisper-base-onnx-int8", "nobody"), "nobody"),
+    ],
+)
+def test_a_bad_file_of_tiers_ends_with_two(
+    text: str | None, hint: str, lang: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pipeline.toml"
+    if text is not None:
+        path.write_text(text)
+    assert vozmetro("--config", str(path), lang=lang) == 2
+    said = capsys.readouterr().err
+    assert hint in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_a_subject_and_a_file_of_tiers_are_one_too_many(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pipeline.toml").write_text(TIERS)
+    words = ["whisper-base+piper-joe", "--config", str(tmp_path / "pipeline.toml")]
+    assert vozmetro(*words) == 2
+    assert "--config" in capsys.readouterr().err
+
+
+def test_a_file_of_tiers_is_served_and_its_default_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pipeline.toml"
+    path.write_text(TIERS)
+    served: list[Any] = []
+
+    async def serve(serving: Any, *words: Any, **options: Any) -> bool:
+        states = {one.name: one.residence for one in serving.tiers.states()}
+        served.append((tuple(serving.tiers.names), states, serving.about))
+        with serving.tiers.lease(Ask("fast")) as stages:
+            served.append((stages.tier, stages.language, type(stages.reply)))
+        return True
+
+    monkeypatch.setattr("vozmetro.serve.running.serve", serve)
+    assert vozmetro("--config", str(path), "--no-wyoming", "--threads", "1") == 0
+    (names, states, known), lent = served
+    assert names == ("fast", "slow")
+    # The default one is warm, the other is loaded when it is asked for.
+    assert states == {"fast": "resident", "slow": "cold"}
+    assert lent == ("fast", "en", Echo)
+    assert [one.stt.licence for one in known] == ["MIT", "MIT"]
+    assert str(path) in capsys.readouterr().out
 
 
 def test_without_the_extra_the_install_command_is_given(

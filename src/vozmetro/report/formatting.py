@@ -310,6 +310,8 @@ def failing_gates(decision: Decision) -> list[Check]:
 
 def clock_text(run: Run, lang: str) -> str:
     """Returns the name of the run's clock with what it spans."""
+    if (run.subject.kind, run.subject.clock) == ("stt", "post-endpoint"):
+        return t("report.clock_post_endpoint_stt", lang)
     return t(f"report.clock_{run.subject.clock.replace('-', '_')}", lang)
 
 
