@@ -80,7 +80,7 @@ class Turn:
 
     said: Utterance
     texts: list[str] = field(default_factory=list)
-    answer: str = ""
+    answers: list[str] = field(default_factory=list)
     audio: bytearray = field(default_factory=bytearray)
     errors: list[str] = field(default_factory=list)
     stopped_s: float = 0.0
@@ -168,7 +168,7 @@ class User:
                 turn.first_s = turn.first_s or now
                 turn.audio += base64.b64decode(event["delta"])
             case "response.output_audio_transcript.done":
-                turn.answer += event["transcript"]
+                turn.answers.append(event["transcript"])
             case "response.done":
                 status = event["response"]["status"]
                 if status == "failed":
@@ -297,7 +297,7 @@ def faults(turns: list[Turn], known: dict[str, Turn]) -> Counter[str]:
             found["mixed: another's words"] += 1
         if turn.text and not turn.audio:
             found["lost: no audio"] += 1
-        if turn.answer and turn.answer.strip() not in (turn.text.strip(), *turn.texts):
+        if any(one.strip() not in turn.texts for one in turn.answers):
             found["mixed: answer to other words"] += 1
         same = turn.text == own.text and len(turn.texts) == 1
         if same and abs(turn.seconds - own.seconds) > LENGTH * own.seconds + 0.2:
