@@ -45,6 +45,39 @@ class Deaf:
         raise AssertionError("not asked to")
 
 
+class Ears:
+    """Notes what it is given, and how."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.calls: list[str] = []
+
+    def transcribe(self, audio: Waveform, language: str) -> str:
+        self.seconds.append(audio.seconds)
+        return ""
+
+    def open_stream(self, language: str) -> Ears:
+        return self
+
+    def feed(self, samples: Samples) -> None:
+        self.seconds.append(len(samples) / 16_000)
+
+    def partial(self) -> str:
+        self.calls.append("partial")
+        return ""
+
+    def finish(self) -> str:
+        self.calls.append("finish")
+        return ""
+
+
+class Talker:
+    sample_rate = 16_000
+
+    def stream(self, text: str) -> Iterator[Samples]:
+        yield np.zeros(10, np.float32)
+
+
 class Mute:
     sample_rate = 16_000
 
@@ -572,6 +605,17 @@ def test_an_option_that_no_engine_knows_is_refused() -> None:
 )
 def test_whoever_is_named_answers(config: ReplyConfig, kind: type) -> None:
     assert type(Loader(1).reply(config)) is kind
+
+
+def test_a_tier_has_heard_speech_in_pieces_before_it_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ears, talker = Ears(), Talker()
+    engines = {"stt": ears, "tts": talker}
+    monkeypatch.setattr(Loader, "_engine", lambda self, words, task: engines[task])
+    assert Loader(1).stages("a", "b", Echo(), "fast", "en").stt is ears
+    assert ears.seconds == [1.5, 0.5, 0.5, 0.5]
+    assert ears.calls == ["partial"] * 3 + ["finish"]
 
 
 def test_tiers_share_what_they_have_in_common_and_let_it_go() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -201,6 +202,29 @@ def test_a_stream_goes_on_after_its_end(engine: WhisperOnnx) -> None:
     stream.feed(recording.samples[20_000:])
     assert len(stream.finish().split()) > 0
     assert stream.language == "es"
+
+
+def test_silence_is_made_with_the_first_stream_whatever_the_loudness(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load(folder)
+    lengths: list[int] = []
+    plain = Encoder.run
+
+    def noted(self: Encoder, frames: audio.Samples, *rest: Any) -> Any:
+        lengths.append(frames.shape[1])
+        return plain(self, frames, *rest)
+
+    monkeypatch.setattr(Encoder, "run", noted)
+    engine.open_stream("es")
+    assert lengths == [2 * POSITIONS]
+    recording = audio.synthetic_speech(2.0, 3)
+    for gain in (1.0, 0.1, 0.001):
+        stream = engine.open_stream("es")
+        stream.feed(gain * recording.samples)
+        stream.finish()
+    assert len(lengths) >= 4
+    assert max(lengths[1:]) < 2 * POSITIONS
 
 
 def test_an_empty_stream_says_nothing(engine: WhisperOnnx) -> None:

@@ -24,8 +24,9 @@ POSITIONS = 1500
 """Of a window of 30 s: one for two frames, 50 a second."""
 _GROWTH = 100
 """Positions by which a memory grows: 2 s."""
-_QUIET = 0.25
-"""Silence is made for floors of the features that differ by this much."""
+_FLOOR = -0.65
+"""Features of the silence that is made once: what they are below speech of usual loudness. The
+silence next to the speech has the features that it has there."""
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -106,7 +107,7 @@ class Encoder:
         self.own = [name for name in names if name.startswith("own.")]
         self.cross = [name for name in names if name.startswith("cross.")]
         self.remembers = bool(self.own)
-        self._silences: dict[float, dict[str, NDArray[np.float32]]] = {}
+        self._silence: dict[str, NDArray[np.float32]] = {}
 
     def run(
         self, frames: Samples, kept: tuple[int, int], offset: int, remembered: Arrays
@@ -133,17 +134,12 @@ class Encoder:
         names = [*self.own, *self.cross]
         return dict(zip(names, self._session.run(names, feeds), strict=True))
 
-    def silence(self, floor: float) -> dict[str, NDArray[np.float32]]:
-        """Returns what it makes of 30 s of silence; kept, since it takes as long as a window.
-
-        Args:
-            floor: The features' value of silence.
-        """
-        floor = round(floor / _QUIET) * _QUIET
-        if floor not in self._silences:
-            quiet = np.full((self.bands, 2 * POSITIONS), floor, np.float32)
-            self._silences[floor] = self.run(quiet, (0, POSITIONS), 0, {})
-        return self._silences[floor]
+    def silence(self) -> dict[str, NDArray[np.float32]]:
+        """Returns what it makes of 30 s of silence; kept, since it takes as long as a window."""
+        if not self._silence:
+            quiet = np.full((self.bands, 2 * POSITIONS), _FLOOR, np.float32)
+            self._silence = self.run(quiet, (0, POSITIONS), 0, {})
+        return self._silence
 
 
 class Memory:
@@ -180,7 +176,7 @@ class Memory:
         floor = float(frames.max(initial=-1.5)) - 2.0
         self.heard = frames.shape[1] // 2
         edge = min(self._tail, POSITIONS - self.heard)
-        self._make_room(self.heard + edge, floor)
+        self._make_room(self.heard + edge)
         begin = max(0, self.kept - 1)
         # One position more on either side: at an edge the convolutions see zeros.
         quiet = np.full((frames.shape[0], 2 * (edge + 1)), floor, np.float32)
@@ -189,28 +185,28 @@ class Memory:
         first = self.kept - begin
         remembered = {name: self._arrays[name] for name in self._encoder.own}
         made = self._encoder.run(new, (first, first + count), self.kept, remembered)
-        self._keep(made, self.kept + count, floor)
+        self._keep(made, self.kept + count)
         return {name: self._arrays[name] for name in self._encoder.cross}
 
-    def _keep(self, made: Arrays, end: int, floor: float) -> None:
+    def _keep(self, made: Arrays, end: int) -> None:
         start, self.kept = self.kept, max(self.kept, self.heard - self._lookahead)
         for name in self._encoder.cross:
             self._arrays[name][:, :, start:end] = made[name]
         # What will be encoded again must not be attended to as it was.
-        silence = self._encoder.silence(floor)
+        silence = self._encoder.silence()
         for name in self._encoder.own:
             self._arrays[name][:, start : self.kept] = made[name][:, : self.kept - start]
             self._arrays[name][:, self.kept : end] = silence[name][:, self.kept : end]
         self._filled = end
 
-    def _make_room(self, needed: int, floor: float) -> None:
+    def _make_room(self, needed: int) -> None:
         """Grows the arrays, with silence where no speech has come yet."""
         room = min(POSITIONS, -(-(needed + self._silence) // _GROWTH) * _GROWTH)
         names = [*self._encoder.own, *self._encoder.cross]
         before = self._arrays[names[0]].shape[1] if self._arrays else 0
         if needed + self._silence <= before or room <= before:
             return
-        silence = self._encoder.silence(floor)
+        silence = self._encoder.silence()
         for name in names:
             axis = 1 if name in self._encoder.own else 2
             grown = np.ascontiguousarray(silence[name].take(range(room), axis))

@@ -104,6 +104,8 @@ class WhisperOnnx:
             raise ModelError("whisper_no_memory")
         if language:
             self.tokens.prompt(language)
+        # Made with the first stream, which is one of warming up, and not when somebody speaks.
+        self._stream_encoder.silence()
         return WhisperStream(
             self._stream_encoder,
             self.decoder,

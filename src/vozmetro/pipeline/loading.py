@@ -10,9 +10,9 @@ from threading import Lock
 from typing import Any, cast
 from weakref import WeakValueDictionary
 
-from vozmetro.audio import SPEECH_RATE, synthetic_speech
+from vozmetro.audio import SPEECH_RATE, Samples, synthetic_speech
 from vozmetro.engines import registry
-from vozmetro.engines.base import LanguageModel, LoadRequest, Synthesizer, Transcriber
+from vozmetro.engines.base import HOP_S, LanguageModel, LoadRequest, Synthesizer, Transcriber
 from vozmetro.engines.options import on_device
 from vozmetro.errors import InputError, ModelError
 from vozmetro.models.catalogue import Task
@@ -27,6 +27,7 @@ from vozmetro.pipeline.config import (
     TierConfig,
 )
 from vozmetro.pipeline.gate import Gate
+from vozmetro.pipeline.hearing import open_stream
 from vozmetro.pipeline.protocols import Reply
 from vozmetro.pipeline.router import Router
 from vozmetro.pipeline.tiers import Stages
@@ -79,6 +80,7 @@ class Loader:
         speaks = cast(Synthesizer, self._engine(tts, "tts"))
         voice = synthetic_speech(WARM_SECONDS, rate=SPEECH_RATE)
         hears.transcribe(voice, language)
+        _listen(hears, voice.samples, language)
         for _ in speaks.stream(_GREETINGS.get(language, _GREETINGS["en"])):
             pass
         return Stages(tier, hears, reply, speaks, language)
@@ -148,6 +150,16 @@ class Loader:
         with self._lock:
             self._loaded[key] = loaded
         return loaded
+
+
+def _listen(engine: Transcriber, samples: Samples, language: str) -> None:
+    """Hears something as conversations do: in pieces, looked at in between."""
+    stream = open_stream(engine, language)
+    size = round(HOP_S * SPEECH_RATE)
+    for start in range(0, len(samples), size):
+        stream.feed(samples[start : start + size])
+        stream.partial()
+    stream.finish()
 
 
 def load_stages(words: str, reply: Reply, threads: int, tier: str, language: str) -> Stages:
