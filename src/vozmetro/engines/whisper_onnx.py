@@ -156,9 +156,8 @@ class WhisperOnnx:
         frames = self.features(audio)
         floor = float(frames.max(initial=_QUIETEST)) - whisper_window.DYNAMICS
         found = []
-        for start in range(0, frames.shape[1], whisper_window.FRAMES):
-            window = frames[:, start : start + whisper_window.FRAMES]
-            tokens, language = self._window(window, floor, language, silence)
+        for start, end in whisper_window.spans(frames):
+            tokens, language = self._window(frames[:, start:end], floor, language, silence)
             found.append(tokens)
         return found
 
