@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter_ns
@@ -17,6 +18,9 @@ from vozmetro.audio import SPEECH_RATE, Samples, Waveform, read
 from vozmetro.cli import main
 from vozmetro.errors import MeasurementError
 from vozmetro.i18n import catalogue
+from vozmetro.judge.decision import judge
+from vozmetro.judge.evidence import from_run
+from vozmetro.judge.statistics import summarize_run
 from vozmetro.measure.callers import CascadeCaller, Look, Outcome, TranscriberCaller, make
 from vozmetro.measure.outputs import turn_notes
 from vozmetro.measure.records import Run, Sample
@@ -331,3 +335,17 @@ def test_turns_of_real_models(call: Call, tmp_path: Path, monkeypatch: pytest.Mo
     assert "hello" in heard["a"]
     for text in (out, (tmp_path / "o" / "report.md").read_text()):
         assert "first audio" in text
+
+
+def test_waits_have_no_rate() -> None:
+    plain = make_run("a+b", "cascade")
+    waited = plain.model_copy(
+        update={"settings": plain.settings.model_copy(update={"hangover_s": 0.2})}
+    )
+    ahead = make_run("a@context=stream+b", "cascade")
+    for run, has in ((plain, True), (waited, False), (ahead, False)):
+        assert (summarize_run(run).rtf is not None) is has
+        check = judge(run).check("throughput")
+        assert math.isnan(check.value) is not has
+        metrics = [one.metric for one in from_run(run)]
+        assert ("throughput" in metrics) is has

@@ -18,7 +18,7 @@ from vozmetro.quality.tuning import NARROW, Change, Tuning
 ENGINE = "whisper-onnx"
 _CONTEXTS = ("3.0", "1.0")
 _STREAMS = (
-    "lookahead=0.5,tail=0.5,silence=4.0",
+    "lookahead=0.5,tail=0.5,silence=2.0",
     "lookahead=1.0,tail=0.5,silence=4.0",
     "lookahead=1.0,tail=1.0,silence=4.0",
     "lookahead=1.0,tail=3.0,silence=0.0",
@@ -89,7 +89,7 @@ def tune(
 
 
 def keep(subject: str, found: Tuning, comments: list[str]) -> Path | None:
-    """Writes the best as the profile `tuned` of its model; returns where, None if none is best.
+    """Writes the best as the profile `tuned` of its model; returns where, None for the reference.
 
     Args:
         subject: The model's name, as it was tuned.

@@ -75,7 +75,7 @@ def measuring(lang: str, *, depths: bool = True) -> Callable[[F], F]:
         click.option("--max-time", type=float, default=600.0, metavar="S",
                      help=say("max_time", default=600)),
         click.option("--turns", is_flag=True, help=say("turns")),
-        click.option("--hangover", type=float, metavar="S", help=say("hangover", default=0.216)),
+        click.option("--hangover", type=float, metavar="S", help=say("hangover", default=0.208)),
         click.option("--quality", is_flag=True, help=say("quality_flag")),
         click.option("--seed", type=int, default=0, metavar="N", help=say("seed")),
         click.option("--out", type=click.Path(path_type=Path), metavar=say("m_folder"),

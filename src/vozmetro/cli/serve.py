@@ -55,7 +55,7 @@ def commands(lang: str) -> list[click.Command]:
         click.option("--threads", type=int, metavar="N", help=say("cli.threads")),
         click.option("--language", default="", metavar="es|en|…", help=say("cli.serve_language")),
         click.option("--hangover", type=float, metavar="S",
-                     help=say("cli.serve_hangover", default=0.216)),
+                     help=say("cli.serve_hangover", default=0.208)),
         language(lang),
     ]  # fmt: skip
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -21,6 +22,11 @@ def place(model: str) -> Path:
     """Returns where the profile of a model lies, by the name that the user gave it."""
     plain = "".join(one if one.isalnum() or one in "-_." else "_" for one in model)
     return packages.cache_dir() / "profiles" / f"{plain}.toml"
+
+
+def _quoted(text: str) -> str:
+    """A string as TOML has it: as JSON does, but for one control character."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def read(model: str, value: str) -> dict[str, str]:
@@ -60,11 +66,12 @@ def write(model: str, options: Mapping[str, str], comments: list[str]) -> Path:
     """
     path = place(model)
     lines = [f"# {plain}" for line in comments for plain in line.splitlines()]
-    lines += ["", "[options]", *(f'"{key}" = "{value}"' for key, value in options.items()), ""]
+    lines += ["", "[options]"]
+    lines += [f"{_quoted(key)} = {_quoted(value)}" for key, value in options.items()]
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text("\n".join(lines), encoding="utf-8")
+        temporary.write_text("\n".join([*lines, ""]), encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
         raise OutputError("unwritable", path=path, detail=error.strerror or error) from error

@@ -28,7 +28,7 @@ _MARGIN = 10 ** (-35 / 10)
 count as pauses, and as many utterances are cut off at any wait."""
 _FORGETTING = 10 ** (-0.02 / 10)
 """Of the loudest power, in 8 ms: 2.5 dB a second."""
-HANGOVER_S = 0.216
+HANGOVER_S = 0.208
 """Seconds of silence that end an utterance, unless told otherwise."""
 LEAST_S, MOST_S = 0.032, 5.0
 """Seconds that it may be."""

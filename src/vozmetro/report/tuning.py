@@ -33,8 +33,8 @@ def print_tuning(console: Console, found: Tuning, lang: str) -> None:
         allowed = t("tune.allowed" if one.allowed else "tune.not_allowed", lang)
         table.add_row(str(number), *_cells(one), allowed)
     console.print(table)
-    if found.best is None:
-        console.print(t("tune.none", lang))
+    if found.best is None or not found.best.change.against:
+        console.print(t("tune.none", lang, baseline=plain(found.baseline)), markup=False)
     else:
         best = plain(found.best.change.words)
         console.print(t("tune.best", lang, best=best), markup=False)
