@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from time import perf_counter_ns
 
 import numpy as np
 import pytest
-from conversation_helpers import WAIT_S, Counting, Loud, Speaking, room, sound
+from conversation_helpers import WAIT_S, Counting, CountingStream, Loud, Speaking, room, sound
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,7 +92,9 @@ def test_a_turn_from_sound_to_sound() -> None:
         SpeechStarted, SpeechStopped, Transcript, ReplyText, Audio, Audio, TurnEnded,
     ]  # fmt: skip
     assert len({event.turn for event in here.events}) == 1
-    assert [event.at_ns for event in here.events] == sorted(e.at_ns for e in here.events)
+    # Words on the way are told when they are there; the end, when its silence came in.
+    times = [event.at_ns for event in here.events if not isinstance(event, Partial)]
+    assert times == sorted(times)
     assert here.of(Transcript)[0].text == here.of(ReplyText)[0].text == "12 frames"
     assert list(ended.parts_ms) == ["endpoint", "stt", "reply", "tts_first_audio"]
     assert (ended.cancelled, ended.failure) == (False, "")
@@ -106,6 +109,33 @@ def test_the_transcript_is_finished_in_the_pause_without_the_silence_behind() ->
         assert len(finishes) == 2
         # Nothing was fed between the work ahead of time and the end.
         assert finishes[0] == finishes[1]
+
+
+def test_a_pipeline_that_is_behind_is_late_and_the_user_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    began, go = threading.Event(), threading.Event()
+    plain = CountingStream.finish
+
+    def slow(self: CountingStream) -> str:
+        began.set()
+        assert go.wait(WAIT_S)
+        return plain(self)
+
+    monkeypatch.setattr(CountingStream, "finish", slow)
+    with room(endpointing=Endpointing(0.32)) as it:
+        it.talk.feed(sound(10, 2))
+        assert began.wait(WAIT_S)
+        # All the silence comes while the transcript is still being made.
+        it.talk.feed(np.zeros(20 * FRAME, np.float32))
+        finished_ns = perf_counter_ns()
+        assert it.of(SpeechStopped) == []
+        released_ns = perf_counter_ns()
+        go.set()
+        (end,) = it.turns(1)
+        (stopped,) = it.of(SpeechStopped)
+    assert stopped.at_ns <= finished_ns
+    assert end.parts_ms["stt"] >= (released_ns - stopped.at_ns) / 1e6
 
 
 def test_a_pause_is_heard_where_speech_resumes() -> None:

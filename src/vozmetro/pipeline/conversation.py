@@ -79,8 +79,9 @@ class Conversation:
         self._endpointer = (
             Endpointer(voice or Silero(), endpointing or Endpointing()) if endpoint else None
         )
-        self._inbox: deque[Samples | None] = deque()
+        self._inbox: deque[Samples | int] = deque()
         self._behind = 0
+        self._arrivals = _Arrivals()
         self._news = Condition()
         self._telling = Lock()
         self._closing = False
@@ -103,12 +104,13 @@ class Conversation:
                 raise BusyError("audio_behind", seconds=f"{MOST_BEHIND_S:g}")
             self._behind += len(samples)
             self._inbox.append(samples)
+            self._arrivals.note(len(samples))
             self._news.notify()
 
     def commit(self) -> None:
         """Says that the user has finished, once all audio so far has been heard."""
         with self._news:
-            self._inbox.append(None)
+            self._inbox.append(perf_counter_ns())
             self._news.notify()
 
     def cancel(self) -> None:
@@ -130,8 +132,8 @@ class Conversation:
     def _run(self) -> None:
         while (item := self._next()) is not _END:
             try:
-                if item is None:
-                    self._committed()
+                if isinstance(item, int):
+                    self._committed(item)
                 else:
                     self._hear(item)
             except Exception as error:
@@ -144,17 +146,17 @@ class Conversation:
             if one:
                 one.join()
 
-    def _next(self) -> Samples | None:
-        """Returns all the audio that waits, or None for a commit; `_END` when closing."""
+    def _next(self) -> Samples | int:
+        """Returns all the audio that waits, or when a commit came; `_END` when closing."""
         with self._news:
             self._news.wait_for(lambda: self._inbox or self._closing)
             if self._closing:
                 return _END
             first = self._inbox.popleft()
-            if first is None:
-                return None
+            if isinstance(first, int):
+                return first
             parts = [first]
-            while self._inbox and (one := self._inbox[0]) is not None:
+            while self._inbox and not isinstance(one := self._inbox[0], int):
                 parts.append(one)
                 self._inbox.popleft()
             found = np.concatenate(parts)
@@ -163,7 +165,7 @@ class Conversation:
 
     def _hear(self, samples: Samples) -> None:
         if self._endpointer is None:
-            hearing = self._heard or self._open()
+            hearing = self._heard or self._open(perf_counter_ns())
             hearing.feed(samples)
             hearing.look()
         else:
@@ -172,7 +174,7 @@ class Conversation:
             if self._heard:
                 self._heard.look()
         if self._heard and self._heard.seconds > MOST_S:
-            self._committed()
+            self._committed(perf_counter_ns())
 
     def _step(self, samples: Samples, endpointer: Endpointer) -> None:
         """Hears a few milliseconds: at most one change happens in them."""
@@ -182,45 +184,56 @@ class Conversation:
         else:
             self._heard.feed(samples)
         for mark in marks:
-            self._marked(mark)
+            # What happened then is told late by a pipeline that is behind, and is no later for it.
+            self._marked(mark, self._arrived(mark.sample))
 
-    def _marked(self, mark: Mark) -> None:
+    def _arrived(self, sample: int) -> int:
+        with self._news:
+            return self._arrivals.of(sample)
+
+    def _marked(self, mark: Mark, at_ns: int) -> None:
         if mark.kind == "started":
             self.cancel()
-            hearing = self._open()
+            hearing = self._open(at_ns)
             for part in self._before:
                 hearing.feed(part)
             self._before.clear()
         elif self._heard is None:
             return
         elif mark.kind == "paused":
-            self._begin(self._heard, self._heard.paused(mark))
+            self._begin(self._heard, self._heard.paused(mark, at_ns))
         elif mark.kind == "resumed":
             self._drop_ahead()
             self._heard.resumed()
         else:
-            self._finish(self._heard)
+            self._finish(self._heard, at_ns)
 
     def _remember(self, samples: Samples) -> None:
         self._before.append(samples)
         while sum(map(len, self._before)) > BEFORE_S * SPEECH_RATE + _STEP:
             self._before.popleft()
 
-    def _open(self) -> _Hearing:
+    def _open(self, at_ns: int) -> _Hearing:
         self._heard = _Hearing(self._tiers, self._ask, self._language, self._tell)
-        self._tell(SpeechStarted(self._heard.turn, perf_counter_ns()))
+        self._tell(SpeechStarted(self._heard.turn, at_ns))
         return self._heard
 
-    def _committed(self) -> None:
+    def _committed(self, at_ns: int) -> None:
         if self._endpointer:
             self._endpointer.reset()
         if self._heard:
-            self._finish(self._heard)
+            self._finish(self._heard, at_ns)
 
-    def _finish(self, hearing: _Hearing) -> None:
+    def _finish(self, hearing: _Hearing, at_ns: int) -> None:
+        """Ends an utterance.
+
+        Args:
+            hearing: The utterance.
+            at_ns: When the user had finished, as far as can be known: when the last of the silence
+                came in, or the commit.
+        """
         self._heard = None
-        now = perf_counter_ns()
-        self._tell(SpeechStopped(hearing.turn, now))
+        self._tell(SpeechStopped(hearing.turn, at_ns))
         try:
             text = hearing.finish()
         except Exception as error:
@@ -231,8 +244,8 @@ class Conversation:
         finally:
             hearing.close()
         parts = {
-            "endpoint": (now - hearing.paused_ns) / NS_PER_MS if hearing.paused_ns else 0.0,
-            "stt": (perf_counter_ns() - now) / NS_PER_MS,
+            "endpoint": (at_ns - hearing.paused_ns) / NS_PER_MS if hearing.paused_ns else 0.0,
+            "stt": (perf_counter_ns() - at_ns) / NS_PER_MS,
         }
         self._tell(Transcript(hearing.turn, perf_counter_ns(), text))
         if not text:
@@ -334,13 +347,17 @@ class _Hearing:
             self._text = text
             self._tell(Partial(self.turn, perf_counter_ns(), text))
 
-    def paused(self, mark: Mark) -> str:
+    def paused(self, mark: Mark, at_ns: int) -> str:
         """The user may have finished: returns the transcript, ahead of time.
 
         It is empty where there are no words, or others work.
+
+        Args:
+            mark: Says how long it has been silent,
+            at_ns: when that came in.
         """
         silent_s = (mark.sample - mark.since) / SPEECH_RATE
-        self.paused_ns = perf_counter_ns() - round(silent_s * NS_PER_S)
+        self.paused_ns = at_ns - round(silent_s * NS_PER_S)
         with self._tiers.gate.spare() as free:
             return self._stream.finish() if free else ""
 
@@ -362,6 +379,27 @@ class _Hearing:
         self._leases.close()
 
 
+class _Arrivals:
+    """When audio came in."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[tuple[int, int]] = deque(maxlen=_PIECES)
+        self._samples = 0
+
+    def note(self, samples: int) -> None:
+        """So much has come in now."""
+        self._samples += samples
+        self._pieces.append((self._samples, perf_counter_ns()))
+
+    def of(self, sample: int) -> int:
+        """Returns when that sample came in, counted from the first one ever, which is 1."""
+        while len(self._pieces) > 1 and self._pieces[0][0] < sample:
+            self._pieces.popleft()
+        return self._pieces[0][1]
+
+
+_PIECES = 4096
+"""Pieces of audio whose arrival is known: over 80 s of a microphone's frames."""
 _END: Samples = np.zeros(0, np.float32)
 """Stands for the end of a conversation."""
 _STEP = FRAME
