@@ -117,10 +117,10 @@ class TurnCaller(CascadeCaller):
         return spoken, []
 
     def call(self, ready: Any, start_ns: int) -> Outcome:
-        """See `Caller.call`. The clock starts with the decision that the user has finished.
+        """See `Caller.call`. The clock starts when the last silence of the turn has come in.
 
         The parts hold all the rest: `endpoint`, from the end of the speech as the recording has it
-        to that decision, and `voice_to_voice`, from that end to the first audio. A turn that was
+        to that moment, and `voice_to_voice`, from that end to the first audio. A turn that was
         cut off, before the end of the speech, has neither. One in which no speech was heard counts
         from the end of the speech on.
         """
