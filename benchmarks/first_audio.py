@@ -42,6 +42,8 @@ TEXTS: Mapping[str, str] = {
     "customer service line before six in the evening and have your order number ready.",
 }
 LOUD = 0.02
+REST_S = 0.25
+"""Seconds before each call: by then the threads of the one before have ceased to spin."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def main() -> None:
     for turn in range(-2, given.rounds):
         for name, text in TEXTS.items():
             for engine in list(engines) if turn % 2 else reversed(engines):
+                time.sleep(REST_S)
                 spoken = speak(engines[engine], text, clock)
                 if turn >= 0:
                     found[name, engine].append(spoken)
