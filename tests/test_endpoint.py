@@ -78,8 +78,15 @@ def test_the_level_tells_when_where_the_network_is_late() -> None:
 
 
 def test_the_level_alone_ends_nothing_while_the_network_hears_speech() -> None:
-    samples = np.concatenate([noise(BEFORE, -20), noise(SPEECH_RATE * 4, -70)])
+    samples = np.concatenate([noise(BEFORE, -20), noise(SPEECH_RATE, -58)])
     assert kinds(heard(Says((1.0, 1)), samples)) == ["started", "paused"]
+
+
+def test_what_nobody_could_hear_is_not_asked_about() -> None:
+    voice = Says((1.0, 100), (1.0, 1))
+    marks = heard(voice, np.concatenate([noise(BEFORE, -20), noise(SPEECH_RATE * 4, -70)]))
+    assert kinds(marks) == ["started", "paused", "stopped"]
+    assert len(voice.left) == 101 - BEFORE // FRAME
 
 
 def test_the_network_alone_ends_it_where_noise_keeps_the_level_up() -> None:
@@ -123,7 +130,7 @@ def test_speech_that_resumes_within_the_hangover_goes_on(ticks: int, stops: bool
     quiet = -(-ticks * TICK // FRAME) * FRAME
     voice = Says((1.0, 10), (0.0, quiet // FRAME), (1.0, 10), (1.0, 1))
     samples = np.concatenate(
-        [noise(BEFORE, -20), noise(ticks * TICK, -70), noise(BEFORE + quiet - ticks * TICK, -20)]
+        [noise(BEFORE, -20), noise(ticks * TICK, -58), noise(BEFORE + quiet - ticks * TICK, -20)]
     )
     marks = heard(voice, samples)
     assert ("stopped" in kinds(marks)) == stops

@@ -26,6 +26,10 @@ LAG = 1024
 _MARGIN = 10 ** (-35 / 10)
 """Of power: 35 dB below the loudest there is no speech; with 20 to 30, weak last sounds of words
 count as pauses, and as many utterances are cut off at any wait."""
+_SILENT = 10 ** (-60 / 10)
+"""Of power: -60 dB of full scale. What is below is no speech, and the network is not asked: it
+takes 2.4 ms for a frame of 32 ms, in which no other thread of Python can work, and would take them
+all day long where nobody speaks."""
 _FORGETTING = 10 ** (-0.02 / 10)
 """Of the loudest power, in 8 ms: 2.5 dB a second."""
 HANGOVER_S = 0.208
@@ -126,8 +130,9 @@ class Endpointer:
             self._loud = self._heard
         self._frame.append(tick)
         if len(self._frame) * TICK == FRAME:
-            self._probability = self._voice.probability(np.concatenate(self._frame))
-            self._frame = []
+            frame, self._frame = np.concatenate(self._frame), []
+            silent = float(np.square(frame).mean()) < _SILENT
+            self._probability = 0.0 if silent else self._voice.probability(frame)
             self._judged = self._heard
             self._onset = self._onset + 1 if self._probability >= SPEECH else 0
             # In between, a frame counts as what the last clear one was.

@@ -36,6 +36,12 @@ class Wishes:
         self._asked = False
         self._lock = Lock()
 
+    @property
+    def answers_all(self) -> bool:
+        """Whether what is said is answered without being asked to."""
+        with self._lock:
+            return self._always
+
     def always(self, always: bool) -> None:
         """Says whether what is said is answered without being asked to."""
         with self._lock:
@@ -120,6 +126,8 @@ class _OnDemand:
     def __init__(self, reply: Reply, wishes: Wishes) -> None:
         self._reply = reply
         self._wishes = wishes
+        # What waits to be asked for is not begun ahead.
+        self.eager = wishes.answers_all and getattr(reply, "eager", False)
 
     def stream(self, text: str, language: str, cancelled: Cancelled) -> Iterator[str]:
         if not self._wishes.take():
