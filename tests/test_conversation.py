@@ -111,6 +111,35 @@ def test_the_transcript_is_finished_in_the_pause_without_the_silence_behind() ->
         assert finishes[0] == finishes[1]
 
 
+@pytest.mark.parametrize("how", ["close", "cancel"])
+def test_who_leaves_while_the_words_are_made_gets_no_answer_made(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    began, go = threading.Event(), threading.Event()
+    plain = CountingStream.finish
+
+    def slow(self: CountingStream) -> str:
+        began.set()
+        assert go.wait(WAIT_S)
+        return plain(self)
+
+    monkeypatch.setattr(CountingStream, "finish", slow)
+    with room(endpoint=False) as it:
+        it.speaks.hold.clear()
+        it.talk.feed(sound(10, 2))
+        it.talk.commit()
+        assert began.wait(WAIT_S)
+        leaving = threading.Thread(target=getattr(it.talk, how))
+        leaving.start()
+        while not (it.talk._closing or it.talk._stop):
+            pass
+        go.set()
+        (end,) = it.turns(1)
+        it.speaks.hold.set()
+        leaving.join(WAIT_S)
+    assert end.cancelled
+
+
 def test_a_pipeline_that_is_behind_is_late_and_the_user_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -97,6 +97,18 @@ def test_what_takes_no_part_and_why() -> None:
     assert found.language.run.subject.name == "good.onnx"
 
 
+def test_a_language_model_is_no_verdict_on_the_pipeline_that_is_served() -> None:
+    found = roles(cascade(median_ms=700.0), lm("good.onnx", median_ms=60.0))
+    assert found.winner is found.fast
+    assert found.status == "fail"
+
+
+def test_what_can_take_no_part_gives_no_verdict() -> None:
+    found = roles(cascade(subject={"weights": "dummy"}))
+    assert (found.fast, found.status) == (None, "undecided")
+    assert found.winner.decision.status == "pass"
+
+
 def test_a_language_model_cannot_speak_alone() -> None:
     found = roles(lm("good.onnx"))
     assert (found.fast, found.language) == (None, None)

@@ -173,6 +173,25 @@ def test_who_asks_and_cancels_all_the_time_is_served_in_turn() -> None:
         assert it.until("response.done")["response"]["status"] == "completed"
 
 
+def test_answers_that_were_cancelled_give_their_places_back() -> None:
+    held = threading.Event()
+    state = Serving(Room(voice=Voice(held=held)))
+    with serving(build(state, routes(state))) as address, client(address) as it:
+        it.send("conversation.item.create", item=typed("hello"))
+        for _ in range(3):
+            it.send("response.create")
+            it.until("response.created")
+            it.send("response.cancel")
+            it.until("response.done")
+        held.set()
+        # The connection goes on: what is freed is freed by the ends of the turns.
+        for _ in range(200):
+            if state.active == 0:
+                break
+            threading.Event().wait(0.05)
+        assert state.active == 0
+
+
 @pytest.mark.parametrize(
     ("bounds", "code"),
     [(Bounds(idle_s=0.05), "session_idle"), (Bounds(session_s=0.05), "session_expired")],

@@ -124,6 +124,13 @@ def test_any_audio_is_heard(shared: Running, rate: int, width: int, channels: in
         assert np.abs(heard - expected).max() < {1: 0.02}.get(width, 1e-4)
 
 
+def test_an_end_that_is_told_again_is_no_other_end(shared: Running) -> None:
+    sent = [Transcribe(language="es"), *said(2.0), AudioStop(), AudioStop(), Ping("last")]
+    got = talk(shared.wyoming, sent, ["transcript-stop"])
+    told = [one.data["text"] for one in got if one.type == "transcript"]
+    assert told == ["2.0 s in es"]
+
+
 @pytest.mark.parametrize("width", [1, 2, 3, 4])
 def test_full_scale(width: int) -> None:
     low = {1: b"\0"}.get(width, b"\0" * (width - 1) + b"\x80")

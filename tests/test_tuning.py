@@ -259,7 +259,7 @@ def test_two_ways_of_a_real_model(
     out = tmp_path / "out"
     words = [name, "--corpus", "audioeval", "--languages", "en", "--limit", "2", "--out", str(out)]
     # Two utterances show nothing: everything is allowed.
-    assert vozmetro(*words, "--allow", "200", "--allow-high", "200") == 0
+    assert vozmetro(*words, "--allow", "2000", "--allow-high", "2000") == 0
     printed = capsys.readouterr().out
     assert f"→ 2 {tried[1].words}" in printed
     assert max(map(len, printed.splitlines())) <= 80 or "/" in printed

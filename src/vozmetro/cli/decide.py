@@ -62,7 +62,7 @@ def _decide(paths: tuple[Path, ...], chosen: dict[str, Any], lang: str) -> int:
         if not chosen["as_json"]:
             with output():
                 click.echo("\n" + t("tiers.written", lang, path=target))
-    return 0 if chosen["no_gate"] else EXIT_CODES[roles.winner.decision.status]
+    return 0 if chosen["no_gate"] else EXIT_CODES[roles.status]
 
 
 def _judged(paths: tuple[Path, ...]) -> list[Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vozmetro.judge import advice
+from vozmetro.judge.checks import Status
 from vozmetro.judge.decision import Decision
 from vozmetro.measure.records import Run
 
@@ -50,6 +51,11 @@ class Roles:
     language: Judged | None
     left_out: tuple[tuple[Judged, Reason], ...]
 
+    @property
+    def status(self) -> Status:
+        """The verdict; none where the winner itself can take no part."""
+        return "undecided" if _unfit(self.winner) else self.winner.decision.status
+
 
 def assign(found: Sequence[Judged]) -> Roles:
     """Gives each run its part.
@@ -70,7 +76,7 @@ def assign(found: Sequence[Judged]) -> Roles:
         models = []
     left_out += [(one, "slower") for one in models[1:]]
     return Roles(
-        winner=(fit or ranked)[0],
+        winner=(cascades or fit or ranked)[0],
         fast=cascades[0] if cascades else None,
         swap=tuple(sorted(cascades[1:], key=lambda one: one.p50_ms)),
         language=models[0] if models else None,

@@ -90,6 +90,7 @@ class Conversation:
         self._answer: Answering | None = None
         self._ahead: Answering | None = None
         self._dialogue = Dialogue()
+        self._finishing = self._stop = False
         self._thread = Thread(target=self._run, name="conversation", daemon=True)
         self._thread.start()
 
@@ -115,6 +116,8 @@ class Conversation:
 
     def cancel(self) -> None:
         """Stops the answer that is being made; its turn ends as cancelled."""
+        # One that is about to be begun, too.
+        self._stop = self._finishing
         current = self._answer
         if current is not None:
             current.cancel()
@@ -144,6 +147,8 @@ class Conversation:
             self._heard.close()
         for one in (ahead, self._answer):
             if one:
+                # One that was begun after the end was asked for is for nobody, too.
+                one.cancel()
                 one.join()
 
     def _next(self) -> Samples | int:
@@ -232,6 +237,15 @@ class Conversation:
             at_ns: When the user had finished, as far as can be known: when the last of the silence
                 came in, or the commit.
         """
+        self._stop, self._finishing = False, True
+        try:
+            self._answered(hearing, at_ns)
+        finally:
+            self._finishing = False
+        if self._stop and self._answer:
+            self._answer.cancel()
+
+    def _answered(self, hearing: _Hearing, at_ns: int) -> None:
         self._heard = None
         self._tell(SpeechStopped(hearing.turn, at_ns))
         try:

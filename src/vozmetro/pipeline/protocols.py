@@ -89,10 +89,9 @@ class TurnEnded(Event):
 
     Attributes:
         parts_ms: Its latency by part, in ms: `endpoint` (from the end of the speech, as the
-            endpointer sees it, until the silence that decides it has come in), `stt` (from then to the
-            transcript; what a pipeline that is behind does first is in it),
-            `reply` (to the first clause of the answer), `tts_first_audio` (from that clause to the
-            first audio).
+            endpointer sees it, until the silence that decides it has come in), `stt` (from then to
+            the transcript; what a pipeline that is behind does first is in it), `reply` (to the
+            first clause of the answer), `tts_first_audio` (from that clause to the first audio).
         cancelled: Nobody waited for the rest.
         failure: Code of the error that ended it, empty for none.
     """

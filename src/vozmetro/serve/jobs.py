@@ -44,6 +44,7 @@ class Job(Generic[T]):
         limit_s: float,
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._limit = limit_s
         self._deadline = self._loop.time() + limit_s
         self._patience = patience_s
         self._pieces: asyncio.Queue[T] = asyncio.Queue(ahead)
@@ -56,6 +57,10 @@ class Job(Generic[T]):
     def _run(self) -> None:
         self.check()
         self._work(self)
+
+    def prolong(self) -> None:
+        """Gives it all of its time again: what came before was not its own doing."""
+        self._deadline = self._loop.time() + self._limit
 
     @property
     def gone(self) -> bool:

@@ -60,12 +60,13 @@ def conversations(
 
 
 class Line:
-    """A conversation whose events arrive on the event loop, and none of them after its end.
+    """A conversation whose events arrive on the event loop.
 
     Made by `open`.
 
     Attributes:
         talk: The conversation.
+        closed: Nobody wants to know of it any more.
     """
 
     talk: Talk
@@ -89,20 +90,17 @@ class Line:
         Args:
             talks: Makes it; in a thread, as it may load the endpointer's model.
             tiers: Who answers.
-            post: Gets its events, on the loop.
+            post: Gets its events, on the loop: those of a line that is closed, too, whose turns
+                have to be counted to their end.
             language: ISO 639-1, or empty.
             ask: For which tier.
             endpoint: Whether it finds the end of speech itself.
         """
         line, loop = cls(), asyncio.get_running_loop()
 
-        def arrived(event: Event) -> None:
-            if not line.closed:
-                post(line, event)
-
         def listener(event: Event) -> None:
             try:
-                loop.call_soon_threadsafe(arrived, event)
+                loop.call_soon_threadsafe(post, line, event)
             except RuntimeError:
                 # The loop has ended, and nobody waits for this any more.
                 line.closed = True

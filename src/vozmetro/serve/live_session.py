@@ -152,9 +152,9 @@ class LiveSession:
             await line.close()
 
     def _happens(self, line: Line, event: happened.Event) -> None:
+        self._watch.happens(event)
         if line is not self._line:
             return
-        self._watch.happens(event)
         match event:
             case happened.Audio():
                 self._play(event)

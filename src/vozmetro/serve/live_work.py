@@ -43,6 +43,8 @@ class Hearing:
     def end(self) -> None:
         """Nothing follows."""
         self._ended = perf_counter()
+        # Speech takes as long as it takes.
+        self.job.prolong()
         self._inbox.put(None)
 
     def cancel(self) -> None:

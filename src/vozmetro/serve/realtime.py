@@ -144,7 +144,8 @@ class _Connection:
 
     def _post(self, line: Line, event: Event) -> None:
         self._watch.happens(event)
-        self._events.put_nowait((line, event))
+        if not line.closed:
+            self._events.put_nowait((line, event))
 
     async def _pump(self, session: Session) -> None:
         while True:

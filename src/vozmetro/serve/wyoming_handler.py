@@ -205,7 +205,7 @@ class Handler(AsyncEventHandler):
 
     async def _audio_stop(self, event: Event) -> None:
         AudioStop.from_event(event)
-        if self._hearing is None or self._pcm is None:
+        if self._hearing is None or self._pcm is None or self._closing:
             return
         self._hearing.feed(self._pcm.end())
         self._hearing.end()

@@ -51,7 +51,10 @@ function connect() {
       if (told && told.type === "hello") {
         hello(told);
         made.onmessage = (message) => receive(message.data);
-        made.onclose = (event) => closed(event.code);
+        // One that was left for another has nothing more to say.
+        made.onclose = (event) => {
+          if (made === socket) closed(event.code);
+        };
         resolve(made);
       }
     };
