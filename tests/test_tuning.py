@@ -151,7 +151,7 @@ def test_few_utterances_show_nothing() -> None:
 def test_a_way_that_hears_worse_is_seldom_kept() -> None:
     """Ten in a hundred words wrong on both sides, and two more where it may cost half of one."""
     kept = 0
-    for seed in range(60):
+    for seed in range(40):
         heard = {
             BASE: with_errors(0.10, 3 * seed),
             FAST: with_errors(0.12, 3 * seed + 1),

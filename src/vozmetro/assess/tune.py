@@ -85,7 +85,7 @@ def tune(
         VozmetroError: As for `quality`.
     """
     chosen = replace(options, conditions=f"clean,{NARROW}", baseline=tried[0].words)
-    return quality([one.words for one in tried], chosen, out=out, listen=listen)
+    return quality([one.words for one in tried], chosen, out=out, listen=listen, predict=False)
 
 
 def keep(subject: str, found: Tuning, comments: list[str]) -> Path | None:
