@@ -30,10 +30,11 @@ from vozmetro.measure import (
     quality_records,
     records,
     roofline_records,
+    swap_records,
 )
 from vozmetro.measure.depths import DEPTHS
 from vozmetro.measure.workload import NEW_TOKENS, PROMPT_TOKENS
-from vozmetro.models import architectures, receipt
+from vozmetro.models import architectures, profile, receipt
 from vozmetro.models.catalogue import catalogue as models
 from vozmetro.models.dummy_name import PRECISIONS, is_dummy
 from vozmetro.models.resolve import split_options
@@ -50,6 +51,11 @@ PAIRS = (
 DOCUMENTS = (
     *(name for pair in PAIRS for name in pair),
     "docs/run-schema.md",
+    "docs/first-audio.md",
+    "docs/pipeline.md",
+    "docs/realtime.md",
+    "docs/serving.md",
+    "docs/tiers.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "CHANGELOG.md",
@@ -254,7 +260,7 @@ def test_options_behind_names_in_examples_exist(name: str) -> None:
     words = [part for line in command_lines(name) for word in line for part in word.split("+")]
     for bare, options in map(split_options, words):
         if bare in models():
-            known = set(registry.find(models()[bare].engine).defaults)
+            known = {*registry.find(models()[bare].engine).defaults, profile.OPTION}
             assert {one for one in options if not one.startswith("session.")} <= known
 
 
@@ -289,7 +295,8 @@ def test_the_budget_example_holds_the_defaults(name: str) -> None:
 def test_the_api_example_runs(tmp_path: Path) -> None:
     onnx_zoo.waveform_model(tmp_path / "model.onnx")
     onnx_zoo.waveform_model(tmp_path / "other.onnx", channels=8)
-    (example,) = [block.text for block in blocks("README.md") if block.language == "python"]
+    python = [block.text for block in blocks("README.md") if block.language == "python"]
+    (example,) = [text for text in python if "import vozmetro" in text]
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
@@ -327,6 +334,7 @@ RECORDS = [
         records,
         depth_records,
         roofline_records,
+        swap_records,
         quality_records,
         listening_records,
         prepare_records,

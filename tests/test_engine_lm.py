@@ -8,6 +8,7 @@ from typing import Any
 import decoder_tiny
 import numpy as np
 import onnx
+import onnx_zoo
 import onnxruntime
 import pytest
 from onnx import helper
@@ -98,6 +99,34 @@ def test_prefill_forgets_what_was_before(tiny: Path) -> None:
     for token in tokens:
         model.decode(int(token))
     assert np.array_equal(model.prefill(tokens[:5]), first)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("keep", [0, 1, 12, 18])
+def test_reading_on_says_what_reading_all_says(
+    tiny: Path, tmp_path: Path, shared: bool, keep: int
+) -> None:
+    growing = onnx_zoo.tokens_model(tmp_path / "m.onnx", vocabulary=199)
+    model, tokens = decoder_tiny.load(tiny if shared else growing), decoder_tiny.ids()
+    wanted = [model.prefill(tokens), model.decode(3)]
+    # What is forgotten leaves no trace.
+    model.prefill(tokens[: max(keep, 1)])
+    for token in (5, 7, 9):
+        model.decode(token)
+    found = [model.extend(tokens[keep:], keep), model.decode(3)]
+    assert model.length == len(tokens) + 1
+    assert max(np.abs(a - b).max() for a, b in zip(found, wanted, strict=True)) < 1e-5
+
+
+def test_what_was_not_seen_cannot_be_kept(tiny: Path) -> None:
+    model = decoder_tiny.load(tiny)
+    model.prefill(decoder_tiny.ids()[:5])
+    with pytest.raises(ValueError, match="6 of 5"):
+        model.extend(decoder_tiny.ids(), 6)
+    for ids, code in (([], "lm_empty"), ([-1], "lm_token"), ([3] * 600, "lm_context")):
+        with pytest.raises(InputError) as caught:
+            model.extend(np.array(ids, np.int64), 2)
+        assert caught.value.code == code
 
 
 def test_logits_stay_as_they_were_when_more_are_asked_for(tiny: Path) -> None:

@@ -41,6 +41,7 @@ def test_the_catalogues_names():
         "whisper-base-onnx-int4",
         "whisper-tiny-en",
         "piper-joe",
+        "piper-joe-onnx",
         "piper-joe-graph",
         "piper-davefx",
         "whisper-small-encoder",
@@ -484,7 +485,7 @@ def test_what_killed_processes_left_is_swept_up(tmp_path):
 def test_a_faster_process_between_looking_and_moving(tmp_path, monkeypatch):
     (tmp_path / "scratch").mkdir()
     looks = iter([False, True])
-    monkeypatch.setattr(converted, "_is_intact", lambda _: next(looks))
+    monkeypatch.setattr(converted, "is_kept", lambda _: next(looks))
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
     (tmp_path / "place").mkdir()
     (tmp_path / "place" / "m.onnx").touch()

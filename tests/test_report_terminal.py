@@ -111,7 +111,9 @@ def test_p99_of_few_samples_is_called_not_resolvable_with_its_n() -> None:
     assert "P99 cannot be resolved with 20 effective samples" in flat(shown(run, "en"))
     # Samples alone, judged without that note, are called the same.
     silent = dataclasses.replace(judge(run), notes=())
-    assert "P99 no es resoluble con n = 20" in flat(shown(run, decision=silent))
+    assert "P99 no es resoluble con 20 inferencias independientes" in flat(
+        shown(run, decision=silent)
+    )
     assert ", –]" in row_of(shown(run), "Latencia P99")
 
 

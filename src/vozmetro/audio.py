@@ -17,6 +17,8 @@ SPEECH_RATE = 16_000
 """Sample rate (Hz) at which speech models listen."""
 MEL_HOP = 160
 """Samples at 16 kHz between log-mel frames (10 ms)."""
+MEL_WINDOW = 400
+"""Samples at 16 kHz of a frame's window (25 ms)."""
 
 
 @dataclass(frozen=True)
@@ -131,13 +133,31 @@ def log_mel(waveform: Waveform, bands: int = 80) -> Samples:
     Returns:
         Shape [bands, T // 160], float32.
     """
-    fft = 400
-    padded = np.pad(waveform.samples.astype(np.float32, copy=False), fft // 2, mode="reflect")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, fft)[::MEL_HOP][:-1]
-    spectrum = np.fft.rfft(windows * np.hanning(fft + 1)[:-1].astype(np.float32), axis=1)
+    samples = waveform.samples.astype(np.float32, copy=False)
+    padded = np.pad(samples, MEL_WINDOW // 2, mode="reflect")
+    return whisper_scaled(mel_powers(padded, bands)[:, : len(samples) // MEL_HOP])
+
+
+def mel_powers(samples: Samples, bands: int = 80) -> Samples:
+    """Returns log10 of the mel powers of 25 ms Hann windows, every 10 ms, floored at 1e-10.
+
+    Args:
+        samples: At 16 kHz; the first window begins with the first of them.
+        bands: Mel bands, 80 or 128.
+
+    Returns:
+        Shape [bands, whole windows], float32.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(samples, MEL_WINDOW)[::MEL_HOP]
+    spectrum = np.fft.rfft(windows * np.hanning(MEL_WINDOW + 1)[:-1].astype(np.float32), axis=1)
     power = np.ascontiguousarray((spectrum.real**2 + spectrum.imag**2).T)
-    bins, weights, starts = _mel_sums(bands, fft, waveform.rate)
+    bins, weights, starts = _mel_sums(bands, MEL_WINDOW, SPEECH_RATE)
     mel = np.add.reduceat(power[bins] * weights[:, None], starts, axis=0)
-    mel = np.log10(np.maximum(mel, np.float32(1e-10)))
-    mel = np.maximum(mel, mel.max(initial=-10.0) - 8.0)
-    return np.asarray((mel + 4.0) / 4.0, dtype=np.float32)
+    return np.asarray(np.log10(np.maximum(mel, np.float32(1e-10))), dtype=np.float32)
+
+
+def whisper_scaled(powers: Samples, top: float | None = None) -> Samples:
+    """Returns log10 powers floored at 8 below `top` (their maximum) and scaled by (x + 4) / 4."""
+    if top is None:
+        top = float(powers.max(initial=-10.0))
+    return np.asarray((np.maximum(powers, top - 8.0) + 4.0) / 4.0, dtype=np.float32)

@@ -57,3 +57,15 @@ class MeasurementError(VozmetroError):
 
 class OutputError(VozmetroError):
     """Results cannot be written where they were asked for."""
+
+
+class BusyError(VozmetroError):
+    """Too many wait already: try again in a moment."""
+
+    exit_code = 1
+
+
+class ReplyError(VozmetroError):
+    """Whoever answers cannot, or not in time."""
+
+    exit_code = 1

@@ -28,7 +28,8 @@ from vozmetro.measure.workload import (
 )
 from vozmetro.models.checks import check_fits as check_model_fits
 from vozmetro.models.checks import claim_note
-from vozmetro.models.resolve import PIPER_PREFIX, split_options
+from vozmetro.models.resolve import PIPER_PREFIXES, split_options
+from vozmetro.pipeline.endpoint import HANGOVER_S, Endpointing
 from vozmetro.speech.corpus import DEFAULT_CORPUS, Utterance, load_corpus
 
 _MAX_ITERATIONS = 1_000_000
@@ -57,6 +58,8 @@ class Options:
         new_tokens: Tokens that a language model gives for each prompt, the first one included.
         layers: Depths of a study of depths; empty for automatic ones.
         check_full: Whether a study of depths measures the full depth too.
+        turns: Whether a cascade is measured in whole turns, at the pace of speech.
+        hangover_s: Seconds of silence that end such a turn; None for the pipeline's default.
     """
 
     iterations: int = 20
@@ -77,6 +80,8 @@ class Options:
     new_tokens: int | None = None
     layers: Sequence[int] = ()
     check_full: bool = False
+    turns: bool = False
+    hangover_s: float | None = None
 
     def settings(self, subject: str) -> Settings:
         """Returns the record of these options for one subject.
@@ -114,15 +119,24 @@ class Options:
             new_tokens=self.new_tokens or 0,
             layers=list(self.layers),
             check_full=self.check_full,
+            hangover_s=self._hangover(),
         )
+
+    def _hangover(self) -> float | None:
+        if not self.turns:
+            if self.hangover_s is not None:
+                raise InputError("hangover_alone")
+            return None
+        asked = HANGOVER_S if self.hangover_s is None else self.hangover_s
+        return Endpointing(asked).hangover_s
 
 
 def from_anywhere(words: str) -> str:
     """The same words with the paths in them absolute, so that a resume finds them from any folder.
 
     Args:
-        words: A path, a name, `piper:` and a path, with engine options or without, or two of them
-            joined by `+`.
+        words: A path, a name, `piper:` or `piper-onnx:` and a path, with engine options or
+            without, or two of them joined by `+`.
     """
     if Path(words).exists():
         return str(Path(words).resolve())
@@ -131,8 +145,9 @@ def from_anywhere(words: str) -> str:
     bare, options = split_options(words)
     if options:
         return from_anywhere(bare) + words[len(bare) :]
-    if words.startswith(PIPER_PREFIX):
-        return PIPER_PREFIX + from_anywhere(words.removeprefix(PIPER_PREFIX))
+    for prefix in PIPER_PREFIXES:
+        if words.startswith(prefix):
+            return prefix + from_anywhere(words.removeprefix(prefix))
     return words
 
 
@@ -175,6 +190,8 @@ def work_for(
         raise InputError("prompts_only", kind=kind)
     if kind == "tts" and settings.audio_seconds:
         raise InputError("audio_seconds_tts")
+    if settings.hangover_s is not None and (kinds != {"cascade"} or settings.audio_seconds):
+        raise InputError("turns_cascade")
     notes: list[Note] = []
     lengths = settings.audio_seconds
     if kind == "graph" and not settings.corpus:

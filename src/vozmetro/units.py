@@ -7,6 +7,7 @@ import re
 import unicodedata
 
 NS_PER_MS = 1_000_000
+NS_PER_S = 1_000_000_000
 MB = 10**6
 GB = 10**9
 

@@ -52,6 +52,7 @@ def quality(
     *,
     out: Path,
     listen: Listener = lambda _: None,
+    predict: bool = True,
 ) -> QualityStudy:
     """Has subjects hear, or say, the same speech, and keeps what came out.
 
@@ -60,6 +61,7 @@ def quality(
         options: How.
         out: Folder for `quality.json`, saved after every batch, and for the clips of voices.
         listen: Told about progress, between batches.
+        predict: Whether the quality of sound in other conditions is predicted, where it can be.
 
     Returns:
         The study. Its `status` is `complete`, or `interrupted` (Ctrl-C) or `failed`, where
@@ -95,7 +97,7 @@ def quality(
         notes=[*machine_notes(surroundings), *notes],
     )
     growing = _growing(record, out, listen)
-    return _go_on(growing, targets, utterances, named)
+    return _go_on(growing, targets, utterances, named, predict and _can_predict())
 
 
 def resume(path: Path, *, listen: Listener = lambda _: None) -> QualityStudy:
@@ -125,7 +127,8 @@ def resume(path: Path, *, listen: Listener = lambda _: None) -> QualityStudy:
     )
     refuse_changed(record.environment, corpus=keys[0] != keys[1], model=changed)
     record = record.model_copy(update={"failure": None})
-    return _go_on(_growing(record, folder, listen), targets, utterances, named)
+    growing = _growing(record, folder, listen)
+    return _go_on(growing, targets, utterances, named, _can_predict())
 
 
 def _growing(record: QualityStudy, out: Path, listen: Listener) -> Growing:
@@ -145,12 +148,13 @@ def _go_on(
     targets: Sequence[Target],
     utterances: Sequence[Utterance],
     named: Sequence[Condition],
+    predict: bool,
 ) -> QualityStudy:
     try:
         if targets[0].kind == "tts":
             voices.speak(growing, targets)
         else:
-            _listen(growing, targets, utterances, named)
+            _listen(growing, targets, utterances, named, predict)
     except (VozmetroError, KeyboardInterrupt) as error:
         if isinstance(error, OutputError) or not any(
             one.heard or one.clips for one in growing.systems
@@ -167,6 +171,7 @@ def _listen(
     targets: Sequence[Target],
     utterances: Sequence[Utterance],
     named: Sequence[Condition],
+    predict: bool,
 ) -> None:
     """Has every subject hear every item, by turns where they fit in RAM together."""
     settings = growing.record.settings
@@ -175,8 +180,8 @@ def _listen(
     order = list(range(len(growing.items)))
     # Mixed, so that a study that was cut short is a fair part, and drift meets all conditions.
     random.Random(settings.seed).shuffle(order)  # noqa: S311
-    predict = settings.threads if len(named) > 1 and _can_predict() else 0
-    with closing(Sound(utterances, named, settings.seed, predict=predict)) as sound:
+    threads = settings.threads if len(named) > 1 and predict else 0
+    with closing(Sound(utterances, named, settings.seed, predict=threads)) as sound:
         for group in groups:
             with ExitStack() as stack:
                 workers = {}

@@ -8,7 +8,20 @@ from typing import Any
 
 import click
 
-from vozmetro.cli import convert, corpus, hypotheses, listen, models, quality, quantize, roofline
+from vozmetro.cli import (
+    convert,
+    corpus,
+    decide,
+    hypotheses,
+    listen,
+    models,
+    quality,
+    quantize,
+    roofline,
+    serve,
+    swap,
+    tune,
+)
 from vozmetro.cli import options as shared
 from vozmetro.cli.localized import LocalizedCommand, LocalizedGroup
 from vozmetro.i18n import t
@@ -30,7 +43,20 @@ def build(lang: str) -> click.Group:
     shared.language(lang)(group)
     for make in (_bench, _compare, _report, _demo, _env, _subjects):
         group.add_command(make(lang))
-    for room in (models, convert, quantize, roofline, hypotheses, quality, corpus, listen):
+    for room in (
+        models,
+        convert,
+        quantize,
+        roofline,
+        hypotheses,
+        quality,
+        tune,
+        corpus,
+        listen,
+        decide,
+        swap,
+        serve,
+    ):
         for command in room.commands(lang):
             group.add_command(command)
     return group

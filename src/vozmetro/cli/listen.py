@@ -225,7 +225,7 @@ def _serve_study(folder: Path, listening: socket.socket, chosen: dict[str, Any],
         bound = listening.getsockname()[1]
         query = f"/?token={token}" if token else "/"
         # A proxy speaks HTTPS on its own port.
-        place = f"https://{public_name}" if public_name else f"http://{_reachable(host)}:{bound}"
+        place = f"https://{public_name}" if public_name else f"http://{reachable(host)}:{bound}"
         click.echo(t("listen.serving", lang, address=f"{place}{query}"))
         if not is_loopback(host):
             click.echo(t("listen.exposed", lang))
@@ -239,7 +239,7 @@ def _serve_study(folder: Path, listening: socket.socket, chosen: dict[str, Any],
     return 0
 
 
-def _reachable(host: str) -> str:
+def reachable(host: str) -> str:
     """Returns the address to print for a host: of all addresses, one that others can reach."""
     if host in ("0.0.0.0", "::"):  # noqa: S104
         probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -74,6 +74,8 @@ def measuring(lang: str, *, depths: bool = True) -> Callable[[F], F]:
                      help=say("until", default="decided")),
         click.option("--max-time", type=float, default=600.0, metavar="S",
                      help=say("max_time", default=600)),
+        click.option("--turns", is_flag=True, help=say("turns")),
+        click.option("--hangover", type=float, metavar="S", help=say("hangover", default=0.208)),
         click.option("--quality", is_flag=True, help=say("quality_flag")),
         click.option("--seed", type=int, default=0, metavar="N", help=say("seed")),
         click.option("--out", type=click.Path(path_type=Path), metavar=say("m_folder"),
@@ -130,6 +132,8 @@ def to_options(chosen: dict[str, Any], command: list[str]) -> Options:
         new_tokens=chosen["new_tokens"],
         layers=integers(chosen["layers"]),
         check_full=chosen["check_full"],
+        turns=chosen["turns"],
+        hangover_s=chosen["hangover"],
     )
 
 

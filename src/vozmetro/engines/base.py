@@ -45,6 +45,37 @@ class Transcriber(Protocol):
         """Returns the words spoken in `audio` (16 kHz); `language` is ISO 639-1 or empty."""
 
 
+HOP_S = 0.5
+"""Seconds of new speech between two looks at what has been said so far: more often costs more and
+is decoded again anyway, more rarely leaves more to decode in the end."""
+
+
+class TranscriptStream(Protocol):
+    """An utterance that is transcribed while it is spoken. One thread at a time."""
+
+    def feed(self, samples: Samples) -> None:
+        """Appends audio, float32 mono [T] at 16 kHz. Cheap: no model runs."""
+
+    def partial(self) -> str:
+        """Returns the words so far, and keeps them: what follows is decoded faster for it."""
+
+    def finish(self) -> str:
+        """Returns the words of all that was fed. More may be fed after it, if speech resumes."""
+
+
+class StreamingTranscriber(Transcriber, Protocol):
+    """Speech to text that works while the user speaks.
+
+    Attributes:
+        streams: Whether it is to be measured so.
+    """
+
+    streams: bool
+
+    def open_stream(self, language: str) -> TranscriptStream:
+        """Returns a new utterance; `language` is ISO 639-1 or empty."""
+
+
 class Synthesizer(Protocol):
     """Text to speech."""
 

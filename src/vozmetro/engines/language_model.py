@@ -81,6 +81,9 @@ class Runner(Protocol):
     def step(self, ids: NDArray[np.int64], total: int) -> NDArray[np.float32]:
         """Runs on `ids` [T], which end at token `total`; returns the logits [vocabulary]."""
 
+    def keep(self, length: int) -> None:
+        """Forgets all tokens but the first `length`."""
+
 
 class SharedCache:
     """Past and present in one buffer per port, where `GroupQueryAttention` adds the new tokens.
@@ -130,6 +133,9 @@ class SharedCache:
         # A copy: the next step writes here.
         scores: NDArray[np.float32] = self._logits[0, -1].astype(np.float32)
         return scores
+
+    def keep(self, length: int) -> None:
+        """See `Runner`. Nothing to do: a step writes where its tokens are, and sees none after."""
 
     def _bind(self, name: str, values: NDArray[Any], shape: tuple[int, ...]) -> None:
         self._binding.bind_input(name, CPU, 0, values.dtype.type, shape, values.ctypes.data)
@@ -220,6 +226,16 @@ class GrowingCache:
         scores: NDArray[np.float32] = made[names[0]].numpy()[0, -1].astype(np.float32)
         return scores
 
+    def keep(self, length: int) -> None:
+        """See `Runner`."""
+        import onnxruntime as ort
+
+        for name, value in self._past.items():
+            held = value.numpy()
+            if held.shape[2] > length:
+                kept = np.ascontiguousarray(held[:, :, :length])
+                self._past[name] = ort.OrtValue.ortvalue_from_numpy(kept, CPU, 0)
+
 
 class OrtLanguageModel:
     """Implements `LanguageModel` with ONNX Runtime.
@@ -293,6 +309,31 @@ class OrtLanguageModel:
         self._fits(self.length + 1)
         self.length += 1
         return self._runner.step(np.array([token], np.int64), self.length)
+
+    def extend(self, ids: NDArray[np.int64], keep: int) -> NDArray[np.float32]:
+        """Reads on after the first tokens that were seen, which is faster than reading them again.
+
+        Args:
+            ids: What follows, shape [T].
+            keep: Tokens seen since the last `prefill` that stay; those after them are forgotten.
+
+        Returns:
+            The logits [vocabulary] after the last one.
+
+        Raises:
+            InputError: `lm_empty`, `lm_token` or `lm_context`.
+        """
+        ids = np.asarray(ids, np.int64).reshape(-1)
+        if not len(ids):
+            raise InputError("lm_empty")
+        if not 0 <= keep <= self.length:
+            raise ValueError(f"{keep} of {self.length} tokens cannot be kept")
+        for token in (int(ids.min(initial=0)), int(ids.max(initial=0))):
+            self._known(token)
+        self._fits(keep + len(ids))
+        self._runner.keep(keep)
+        self.length = keep + len(ids)
+        return self._runner.step(ids, self.length)
 
     def generate(self, ids: NDArray[np.int64], count: int, stop: Collection[int] = ()) -> list[int]:
         """Returns the likeliest tokens after `ids`, one by one: `count`, or up to one of `stop`."""

@@ -19,6 +19,8 @@ FRAMES = 3000
 FRAMES_A_SECOND = 100
 SHORTEST = 100
 """Frames that a window has at least: 1 s."""
+PAUSE = 30
+"""Frames over which the level is taken to find a pause: 0.3 s."""
 RETRY_SILENCE = 400
 """Frames of silence more for a second try: 4 s, before the full window. Loops become rare with a
 few seconds of silence; `benchmarks/whisper.py` counts them by context."""
@@ -61,6 +63,25 @@ def lengths(frames: int, silence: int | None) -> list[int]:
         wanted = max(frames + more, SHORTEST)
         found.append(min(wanted + wanted % 2, FRAMES))
     return list(dict.fromkeys([*found, FRAMES]))
+
+
+def spans(frames: Samples) -> list[tuple[int, int]]:
+    """Returns where each window begins and ends: at the quietest place of its second half.
+
+    Cut at 30 s sharp, a window often ends within a word, and Whisper without timestamps likes to
+    stop at a pause and leave out what follows. Of the eight recordings over 30 s in `es-ivr` and
+    `en-ivr`, 784 words, FP32 gets 120 wrong so, 231 with sharp cuts, faster-whisper 242.
+
+    Args:
+        frames: Log-mel features [bands, frames].
+    """
+    level = np.convolve(frames.mean(axis=0), np.full(PAUSE, 1 / PAUSE), mode="same")
+    found, start, count = [], 0, frames.shape[1]
+    while count - start > FRAMES:
+        end = start + FRAMES // 2 + int(np.argmin(level[start + FRAMES // 2 : start + FRAMES]))
+        found.append((start, end))
+        start = end
+    return [*found, (start, count)]
 
 
 def padded(frames: Samples, length: int, silence: float = 0.0) -> Samples:

@@ -12,7 +12,7 @@ import numpy as np
 from vozmetro.judge.budget import PERCENTILES, Budget
 from vozmetro.judge.sequential import Evidence, runs_needed, weigh, weigh_throughput
 from vozmetro.judge.stationarity import Floats, Stability, autocorrelation, residuals
-from vozmetro.judge.statistics import Interval, percentile
+from vozmetro.judge.statistics import Interval, percentile, waits_only
 from vozmetro.measure.quality_records import Figure
 from vozmetro.measure.records import Kind, Run
 
@@ -94,15 +94,16 @@ def check_item(ms: Floats, budget: Budget) -> Check:
     return replace(check, gates=False)
 
 
-def check_throughput(ms: Floats, budget: Budget) -> Check:
+def check_throughput(ms: Floats, budget: Budget, run: Run | None = None) -> Check:
     """Tests the rate of the median round (items / seconds it took) against its limit.
 
     Args:
         ms: Latencies, shape [R, M].
         budget: Limit, gates and alpha.
+        run: Where they come from; where they are waits, they have no rate.
     """
     limit = budget.throughput
-    if not ms.size:
+    if not ms.size or (run is not None and waits_only(run)):
         return _nothing("throughput", limit, "throughput" in budget.gates)
     evidence, how = weigh_throughput(ms, limit)
     tau = float(how.tau[0])

@@ -124,7 +124,7 @@ def _checks(run: Run | None, rounds: Rounds, how: Stability, budget: Budget) -> 
         check_percentile(rounds.ms, how, budget, metric, budget.limit(metric))
         for metric in PERCENTILES
     ]
-    checks.append(check_throughput(rounds.ms, budget))
+    checks.append(check_throughput(rounds.ms, budget, run))
     checks.append(check_ram(run, budget))
     return tuple(checks)
 

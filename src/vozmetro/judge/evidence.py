@@ -143,7 +143,12 @@ def spoken(*names: str) -> tuple[str, ...]:
     found = []
     for name in names:
         last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1].lower()
-        last = last.split("@")[0].removesuffix(".onnx").removeprefix("piper:")
+        last = (
+            last.split("@")[0]
+            .removesuffix(".onnx")
+            .removeprefix("piper:")
+            .removeprefix("piper-onnx:")
+        )
         found.append(re.sub(r"[^a-z0-9.]+", "-", last).strip("-"))
     return tuple(dict.fromkeys(name for name in found if name))
 
@@ -200,7 +205,7 @@ def from_run(run: Run, file: str = "") -> list[Evidence]:
         overall = summary.overall
         found.append(_interval(base, "latency_p50_ms", overall.p50))
         found.append(_interval(base, "latency_p99_ms", overall.p99))
-        rate = check_throughput(rounds_of(run).ms, Budget())
+        rate = check_throughput(rounds_of(run).ms, Budget(), run)
         found.append(_interval(base, "throughput", Interval(rate.value, rate.low, rate.high)))
         found += _parts(run, base, overall.n / max(overall.n_effective, 1.0))
     return [one for one in found if not math.isnan(one.value)]

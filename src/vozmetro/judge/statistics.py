@@ -80,7 +80,8 @@ class RunSummary:
         p50_mean: The guide's "P50 promedio": mean over items of the item's P50.
         p99_mean: The guide's "P99 promedio": mean over items of the item's P99.
         lengths_s: Distinct audio lengths in seconds that these means go over, sorted.
-        rtf: Median of processing time / audio time; None where there is no audio.
+        rtf: Median of processing time / audio time; None where there is no audio, or only the wait
+            is measured (`waits_only`).
         parts_p50: Median of each part of the latency by its name.
         load_ms: Load time, median over sessions.
         first_ms: First inference after loading, median over sessions.
@@ -238,7 +239,7 @@ def summarize_run(run: Run) -> RunSummary:
         p50_mean=_mean([one.p50.value for one in per_item.values()]),
         p99_mean=_mean([one.p99.value for one in per_item.values()]),
         lengths_s=tuple(sorted({seconds[item] for item in per_item if seconds[item] > 0})),
-        rtf=float(np.median(rates)) if rates else None,
+        rtf=float(np.median(rates)) if rates and not waits_only(run) else None,
         parts_p50={
             name: _median([s.parts[name] for s in samples if name in s.parts]) for name in parts
         },
@@ -257,6 +258,16 @@ def summarize_run(run: Run) -> RunSummary:
             sorted({item.tokens for item in run.items if item.tokens and item.id in per_item})
         ),
     )
+
+
+def waits_only(run: Run) -> bool:
+    """Whether its samples are waits after work that was done while somebody spoke.
+
+    They say how long a user waits, and nothing of how much work a second the subject does: it has
+    no real-time factor and no throughput.
+    """
+    ahead = run.subject.kind == "stt" and run.subject.clock == "post-endpoint"
+    return run.settings.hangover_s is not None or ahead or "context=stream" in run.subject.name
 
 
 def is_sequential(run: Run) -> bool:

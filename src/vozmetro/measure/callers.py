@@ -7,13 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vozmetro.audio import Waveform
-from vozmetro.engines.base import Graph, LanguageModel, Loaded, Synthesizer, Transcriber
+from vozmetro.engines.base import (
+    HOP_S,
+    Graph,
+    LanguageModel,
+    Loaded,
+    StreamingTranscriber,
+    Synthesizer,
+    Transcriber,
+)
 from vozmetro.errors import InputError
 from vozmetro.measure import graph_inputs
 from vozmetro.measure.graph_inputs import Resolved
@@ -33,11 +41,13 @@ class Outcome:
         end_ns: `perf_counter_ns` when the subject's clock stops.
         output: What came out.
         parts_ms: Parts of the latency by name, in ms.
+        start_ns: When that clock started, where it was not with the call.
     """
 
     end_ns: int
     output: Any
     parts_ms: dict[str, float] = field(default_factory=dict)
+    start_ns: int | None = None
 
 
 @dataclass(frozen=True)
@@ -139,15 +149,33 @@ class TranscriberCaller:
 
     def __init__(self, engine: Transcriber) -> None:
         self._engine = engine
+        self._streams = getattr(engine, "streams", False)
 
     def prepare(self, item: WorkItem) -> tuple[Any, list[Resolved]]:
         """See `Caller.prepare`."""
         return (item.audio(), item.language), []
 
     def call(self, ready: Any, start_ns: int) -> Outcome:
-        """See `Caller.call`."""
+        """See `Caller.call`.
+
+        An engine that transcribes while one speaks gets the audio in pieces, as the pipeline gives
+        it; its clock starts when the last one is there.
+        """
+        if self._streams:
+            return self._streamed(*ready)
         text = self._engine.transcribe(*ready)
         return Outcome(perf_counter_ns(), text)
+
+    def _streamed(self, audio: Waveform, language: str) -> Outcome:
+        stream = cast(StreamingTranscriber, self._engine).open_stream(language)
+        size = round(HOP_S * audio.rate)
+        for start in range(0, len(audio.samples), size):
+            stream.feed(audio.samples[start : start + size])
+            if start + size < len(audio.samples):
+                stream.partial()
+        start_ns = perf_counter_ns()
+        text = stream.finish()
+        return Outcome(perf_counter_ns(), text, start_ns=start_ns)
 
     def sane(self, output: Any) -> bool:
         """See `Caller.sane`. Any text is; an empty one is noted apart."""
@@ -230,14 +258,16 @@ class CascadeCaller:
         A turn in which no word is heard has no audio and ends there.
         """
         heard = self._listen.call(ready, start_ns)
+        # Of one that transcribes while one speaks, from its last piece on.
+        ended_ns = heard.start_ns or start_ns
         chunks = self._synthesizer.stream(heard.output) if heard.output else iter(())
         first = next((chunk for chunk in chunks if len(chunk)), None)
         end_ns = perf_counter_ns()
         parts = {
-            "stt": (heard.end_ns - start_ns) / NS_PER_MS,
+            "stt": (heard.end_ns - ended_ns) / NS_PER_MS,
             "tts_first_audio": (end_ns - heard.end_ns) / NS_PER_MS,
         }
-        return Outcome(end_ns, (heard.output, first), parts)
+        return Outcome(end_ns, (heard.output, first), parts, start_ns=heard.start_ns)
 
     def sane(self, output: Any) -> bool:
         """See `Caller.sane`: words have audio that can be heard; no words are noted apart."""
@@ -338,9 +368,17 @@ def make(
     loaded: Sequence[Loaded],
     shapes: Mapping[str, Sequence[int]],
     vocabulary: Mapping[str, int],
+    hangover_s: float | None = None,
 ) -> Caller:
-    """Returns the caller for a subject's kind and its loaded engines, in order."""
+    """Returns the caller for a subject's kind and its loaded engines, in order.
+
+    With a hangover (seconds), a cascade is called in whole turns.
+    """
     engines: Any = list(loaded)
+    if hangover_s is not None:
+        from vozmetro.measure.turns import TurnCaller
+
+        return TurnCaller(engines[0], engines[1], hangover_s)
     if kind == "graph":
         return GraphCaller(engines[0], shapes, vocabulary)
     if kind == "stt":

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from time import perf_counter_ns
 from typing import Any
 
-from vozmetro.measure.outputs import input_notes, output_notes
+from vozmetro.measure.outputs import input_notes, output_notes, turn_notes
 from vozmetro.measure.process import WorkerProcess
 from vozmetro.measure.records import (
     Failure,
@@ -27,6 +27,8 @@ from vozmetro.units import MB
 
 # Warm-up: each item once, and then repeats of one, end after that many seconds.
 WARMUP_PASS_MAX_S, WARMUP_MAX_S = 60.0, 10.0
+WARMUP_TURNS_MAX_S = 10.0
+"""The same for turns, which take as long as somebody speaks."""
 IDLE_GAP_S, IDLE_COUNT = 1.0, 3
 # A single load, warm-up or block that takes longer than this hangs.
 HANG_S = 1800.0
@@ -194,14 +196,14 @@ class LiveSubject:
             ],
             shapes=settings.shapes,
             vocabulary=self._vocabulary,
+            hangover_s=settings.hangover_s,
         )
         prepared = worker.ask(
             "items", limit_s=HANG_S, items=[item.as_json() for item in self._work]
         )
         self._describe(imported, loaded, prepared)
-        warm = worker.ask(
-            "warmup", limit_s=HANG_S, max_s=WARMUP_MAX_S, pass_max_s=WARMUP_PASS_MAX_S
-        )
+        pass_max_s = WARMUP_PASS_MAX_S if settings.hangover_s is None else WARMUP_TURNS_MAX_S
+        warm = worker.ask("warmup", limit_s=HANG_S, max_s=WARMUP_MAX_S, pass_max_s=pass_max_s)
         if self._target.kind in ("graph", "lm") or len(self._work) == 1:
             self._silence_same = worker.ask("silence", limit_s=HANG_S)["same"]
         self._warm_ms = warm["wall_ms"]
@@ -292,6 +294,8 @@ class LiveSubject:
             *input_notes(self._target, items),
             *output_notes(self._target, items, self._digests, list(self._bad), self._silence_same),
         ]
+        if self._base.settings.hangover_s is not None:
+            found += turn_notes(self._samples)
         if self._sessions and not self._sessions[-1].warmup_sufficient:
             runs = len(self._sessions[-1].warmup_ms)
             found.append(Note(code="warmup_insufficient", fields={"runs": str(runs)}))

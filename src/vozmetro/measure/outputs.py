@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from vozmetro.measure.records import Item, Note
+from vozmetro.measure.records import Item, Note, Sample
 from vozmetro.measure.subject import Target
 
 _LISTED = 5
@@ -42,6 +42,19 @@ def output_notes(
     distinct = set(digests.values())
     if silence_same or (len(digests) > 1 and len(distinct) == 1):
         notes.append(Note(code="constant_output", fields={"count": str(len(digests))}))
+    return notes
+
+
+def turn_notes(samples: Sequence[Sample]) -> list[Note]:
+    """Returns notes on whole turns that did not end when the user had finished."""
+    notes = []
+    cut = sum("stt" in one.parts and "endpoint" not in one.parts for one in samples)
+    missed = sum("stt" not in one.parts for one in samples)
+    for code, count in (("turns_cut", cut), ("turns_missed", missed)):
+        if count:
+            share = f"{100 * count / len(samples):.1f}"
+            fields = {"count": str(count), "turns": str(len(samples)), "share": share}
+            notes.append(Note(code=code, fields=fields))
     return notes
 
 

@@ -116,6 +116,8 @@ class Settings(Record):
         new_tokens: Tokens that it gives for each prompt, the first one included.
         layers: Depths of a study of depths.
         check_full: Whether such a study measures the full depth too.
+        hangover_s: For a cascade that is measured in whole turns, the seconds of silence after
+            which the user has finished; None where it is given whole utterances.
     """
 
     subject: str
@@ -137,6 +139,7 @@ class Settings(Record):
     new_tokens: int = 0
     layers: list[int] = []
     check_full: bool = False
+    hangover_s: float | None = None
 
 
 class Memory(Record):
@@ -243,8 +246,10 @@ class Sample(Record):
         cpu_ms: CPU time of all threads of the worker during the call, tokens after the first
             included.
         parts: Parts of the latency by name, in ms: `stt`, `tts_first_audio`, `first_audio`,
-            `first_token`; and `per_token`, the mean of the tokens after the first, which come
-            after the clock has stopped.
+            `first_token`; of a whole turn `endpoint`, `reply` and `voice_to_voice`, of which the
+            first and the last begin at the end of the speech and not with the clock, and are
+            missing where the turn was cut off; and `per_token`, the mean of the tokens after the
+            first, which come after the clock has stopped.
         probe_gbs: Memory bandwidth in GB/s (10^9 bytes) that the same threads read with right
             before; None where the latency does not hang on it.
     """

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vozmetro.engines import registry
-from vozmetro.engines.onnx_graph import CPU, CUDA, providers
+from vozmetro.engines.onnx_graph import CUDA
+from vozmetro.engines.options import on_device
 from vozmetro.errors import InputError
 from vozmetro.measure.records import Clock, Device, FileInfo, Kind, Subject
 from vozmetro.models import slim
@@ -35,6 +35,8 @@ class Target:
     @property
     def clock(self) -> Clock:
         """What a latency of this subject spans."""
+        if self.kind == "stt" and self.models[0].options.get("context") == "stream":
+            return "post-endpoint"
         return _CLOCKS.get(self.kind, "per-inference")
 
     @property
@@ -124,35 +126,13 @@ def resolve_subject(words: str, name: str | None = None, device: Device = "cpu")
     """
     name = words if name is None else name
     if CASCADE not in words or Path(words).exists():
-        model = _on(resolve(words), device)
+        model = on_device(resolve(words), device)
         return Target(name, model.task, (model,))
-    models = tuple(_on(resolve(part.strip()), device) for part in words.split(CASCADE))
+    models = tuple(on_device(resolve(part.strip()), device) for part in words.split(CASCADE))
     tasks = [model.task for model in models]
     if tasks != ["stt", "tts"]:
         raise InputError("cascade_parts", name=name, tasks=" + ".join(tasks))
     return Target(name, "cascade", models)
-
-
-def _on(model: ModelRef, device: Device) -> ModelRef:
-    """Returns the model with its device among its options, which the engine must all know.
-
-    Raises:
-        InputError: `option_unknown`, `device_engine`, `cuda_missing` or `provider_unknown`.
-    """
-    engine = registry.find(model.engine)
-    known = [name for name in engine.defaults if name not in engine.fixed]
-    for option in model.options:
-        if option not in known and not option.startswith("session."):
-            fields = {"engine": model.engine, "known": ", ".join(known) or "–"}
-            raise InputError("option_unknown", name=option, **fields)
-    if "provider" not in known:
-        if device != CPU:
-            raise InputError("device_engine", engine=model.engine, device=device)
-        return model
-    options = {"provider": device, **model.options}
-    # Said here, before anything is measured.
-    providers(options)
-    return replace(model, options=options)
 
 
 def vocabulary_bounds(path: Path) -> dict[str, int]:

@@ -78,7 +78,13 @@ class Worker:
         start = perf_counter_ns()
         loaded = [engine.load(one) for engine, one in zip(self._engines, requests, strict=True)]
         elapsed = (perf_counter_ns() - start) / NS_PER_MS
-        self._caller = make(request["kind"], loaded, request["shapes"], request["vocabulary"])
+        self._caller = make(
+            request["kind"],
+            loaded,
+            request["shapes"],
+            request["vocabulary"],
+            request.get("hangover_s"),
+        )
         inputs = getattr(loaded[0], "inputs", [])
         return {
             "load_ms": elapsed,
@@ -208,7 +214,7 @@ def timed(index: int, call: Callable[[int], Outcome]) -> tuple[Message, Any]:
     sample = {
         "item": index,
         "start_ns": start,
-        "ms": (outcome.end_ns - start) / NS_PER_MS,
+        "ms": (outcome.end_ns - (outcome.start_ns or start)) / NS_PER_MS,
         # A language model goes on after its clock has stopped.
         "wall_ms": wall / NS_PER_MS,
         "cpu_ms": cpu / NS_PER_MS,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -35,7 +36,7 @@ def converted_folder(entry: Entry, base: Entry) -> Path:
     """
     name = f"{entry.name}-{base.files[0].sha256[:12]}-{writer()[:12]}"
     folder = packages.cache_dir() / "models" / name
-    if not _is_intact(folder):
+    if not is_kept(folder):
         _build(entry, assemble.model_folder(base), folder)
     return folder
 
@@ -51,7 +52,8 @@ def writer() -> str:
     return digest.hexdigest()
 
 
-def _is_intact(folder: Path) -> bool:
+def is_kept(folder: Path) -> bool:
+    """Returns whether a model is there whole, every file as it was recorded."""
     try:
         record = receipt.read(folder)
     except ModelError:
@@ -63,23 +65,42 @@ def _is_intact(folder: Path) -> bool:
 
 
 def _build(entry: Entry, source: Path, folder: Path) -> None:
-    """Writes the model beside its place and moves it there whole."""
     from vozmetro.models.convert.builder import Scheme
     from vozmetro.models.convert.ctranslate2_source import CTranslate2Source
     from vozmetro.models.convert.whisper import write_whisper
 
+    origin = f"package:{entry.converted_from}"
+
+    def write(scratch: Path) -> None:
+        marks = {"vozmetro.source": origin}
+        write_whisper(CTranslate2Source(source), {}, scratch, Scheme(entry.precision), marks)
+        for name in _COPIED:
+            shutil.copyfile(source / name, scratch / name)
+
+    # Full precision from 16 bits: twice the source, and a little for the graphs.
+    keep(folder, origin, 3 * (source / "model.bin").stat().st_size, write)
+
+
+def keep(folder: Path, origin: str, space: int, write: Callable[[Path], None]) -> None:
+    """Has a model written beside its place and moves it there whole, with its record.
+
+    Args:
+        folder: Its place in the cache; `is_kept` of it is true afterwards.
+        origin: What it is made from, for the record.
+        space: Bytes that it needs on disk at most.
+        write: Writes its files into the folder that it is given.
+
+    Raises:
+        ModelError: `cache_full` or `cache_unwritable`.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         assemble.sweep(folder)
-        # Full precision from 16 bits: twice the source, and a little for the graphs.
-        fetched.check_space(folder.parent, 3 * (source / "model.bin").stat().st_size)
+        fetched.check_space(folder.parent, space)
         scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         try:
-            marks = {"vozmetro.source": f"package:{entry.converted_from}"}
-            write_whisper(CTranslate2Source(source), {}, scratch, Scheme(entry.precision), marks)
-            for name in _COPIED:
-                shutil.copyfile(source / name, scratch / name)
-            receipt.write(scratch, _record(entry, scratch))
+            write(scratch)
+            receipt.write(scratch, _record(origin, scratch))
             _place(scratch, folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -90,23 +111,23 @@ def _build(entry: Entry, source: Path, folder: Path) -> None:
 
 def _place(scratch: Path, folder: Path) -> None:
     """Moves what was written to its place, unless another process has been faster."""
-    if _is_intact(folder):
+    if is_kept(folder):
         return
     shutil.rmtree(folder, ignore_errors=True)
     try:
         scratch.rename(folder)
     except OSError:
-        if not _is_intact(folder):
+        if not is_kept(folder):
             raise
 
 
-def _record(entry: Entry, folder: Path) -> Receipt:
+def _record(origin: str, folder: Path) -> Receipt:
     files = tuple(
         FetchedFile(name=file.name, bytes=file.stat().st_size, sha256=packages.sha256(file))
         for file in sorted(folder.iterdir())
     )
     source = Source(
-        source=f"package:{entry.converted_from}",
+        source=origin,
         fetched_at=fetched.now(),
         complete=True,
         files=files,

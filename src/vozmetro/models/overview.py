@@ -105,7 +105,7 @@ def located(name: str) -> tuple[Path, frozenset[Path]]:
         folder, files = assemble.verified(entry)
         path = folder if entry.path == "." else folder / entry.path
         return path, frozenset(file for file, _, _ in files)
-    path = Path(name.removeprefix("piper:")).expanduser()
+    path = Path(name.removeprefix("piper:").removeprefix("piper-onnx:")).expanduser()
     if packages.is_file(path) or packages.is_dir(path):
         return path, frozenset()
     raise InputError("fetch_unknown", source=name, names=", ".join(catalogue()))

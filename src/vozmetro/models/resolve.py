@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vozmetro import packages
 from vozmetro.errors import InputError, ModelError
-from vozmetro.models import assemble, checks, ctranslate2, dummy_name, receipt, safety
+from vozmetro.models import assemble, checks, ctranslate2, dummy_name, profile, receipt, safety
 from vozmetro.models.catalogue import Entry, Task, catalogue
 from vozmetro.models.checks import check_fits, claim_note, parse_parameters
 from vozmetro.models.converted import converted_folder
@@ -27,8 +27,8 @@ __all__ = [
     "split_options",
 ]
 
-PIPER_PREFIX = "piper:"
-"""Written before a voice's path: speak with it, instead of timing the bare graph."""
+PIPER_PREFIXES = {"piper:": "piper", "piper-onnx:": "piper-onnx"}
+"""Written before a voice's path: speak with it on that engine, instead of timing the bare graph."""
 WHISPER_GRAPHS = ("encoder.onnx", "decoder.onnx")
 """What a folder with a Whisper for ONNX Runtime holds."""
 _OPTIONS = re.compile(r"(?P<name>.+)@(?P<options>[\w.]+=[^,@]*(?:,[\w.]+=[^,@]*)*)")
@@ -66,12 +66,14 @@ def resolve(name: str) -> ModelRef:
 
     A path is an `.onnx` file (a language model where it says so or has its ports), a Whisper folder
     (`encoder.onnx` and `decoder.onnx`, or CTranslate2's `model.bin`; and `config.json`), or
-    `piper:VOICE.onnx` for a Piper voice with its `VOICE.onnx.json` beside it.
+    `piper:VOICE.onnx` for a Piper voice with its `VOICE.onnx.json` beside it, `piper-onnx:` for the
+    same on the engine that starts to speak sooner.
     `dummy:ARCHITECTURE:PRECISION` is that architecture with random weights. Engine options may
-    follow: `PATH@context=1.0,other=2`.
+    follow: `PATH@context=1.0,other=2`; the option `profile` stands for those in a file, `tuned` for
+    the one that `vozmetro tune` wrote.
 
     Raises:
-        InputError: `unknown_subject` or `not_a_model`.
+        InputError: `unknown_subject`, `not_a_model`, `profile_missing` or `profile_invalid`.
         MissingExtraError: The model's data package is not installed.
         ModelError: The file is missing, damaged or unsafe; the code says how.
     """
@@ -79,6 +81,8 @@ def resolve(name: str) -> ModelRef:
     model = _resolve(bare)
     if not options:
         return model
+    if profile.OPTION in options:
+        options = profile.read(bare, options.pop(profile.OPTION)) | options
     return replace(model, name=name, options={**model.options, **options})
 
 
@@ -101,8 +105,9 @@ def _resolve(name: str) -> ModelRef:
         return _from_catalogue(entry)
     if dummy_name.is_dummy(name):
         return _dummy(name)
-    if name.startswith(PIPER_PREFIX):
-        return _piper(name, Path(name.removeprefix(PIPER_PREFIX)).expanduser())
+    for prefix, engine in PIPER_PREFIXES.items():
+        if name.startswith(prefix):
+            return _piper(name, Path(name.removeprefix(prefix)).expanduser(), engine)
     path = Path(name).expanduser()
     if packages.is_dir(path):
         if all(packages.is_file(path / graph) for graph in WHISPER_GRAPHS):
@@ -171,7 +176,7 @@ def _dummy(name: str) -> ModelRef:
     return replace(_whisper_onnx(name, path) if path.is_dir() else _graph(name, path), name=name)
 
 
-def _piper(name: str, path: Path) -> ModelRef:
+def _piper(name: str, path: Path, engine: str) -> ModelRef:
     checked = checks.check_onnx(path)
     config = path.with_name(path.name + ".json")
     if not packages.is_file(config):
@@ -183,7 +188,7 @@ def _piper(name: str, path: Path) -> ModelRef:
     files = _described([path, config, *checked.external])
     language = spoken.replace("_", "-").split("-")[0]
     return ModelRef(
-        name, "tts", "piper", path, (language,), files, checked.inspection, extra="piper"
+        name, "tts", engine, path, (language,), files, checked.inspection, extra="piper"
     )
 
 

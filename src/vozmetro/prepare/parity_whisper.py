@@ -164,7 +164,7 @@ def _transformers(folder: Path, threads: int, ours: WhisperOnnx) -> _Reference:
                 decoder_input_ids=torch.tensor([special.prompt(language)]),
                 do_sample=False,
                 num_beams=1,
-                max_new_tokens=ours.limit,
+                max_new_tokens=ours.decoder.limit,
             )
         return [int(token) for token in found[0]]
 

@@ -76,7 +76,7 @@ def _short(name: str, files: Sequence[str]) -> str:
     bare, at, options = name.rpartition("@")
     if at and "=" in options:
         return f"{_short(bare, files)}@{options}"
-    path = name.removeprefix("piper:").rstrip("/\\")
+    path = name.removeprefix("piper:").removeprefix("piper-onnx:").rstrip("/\\")
     if not path.lower().endswith(".onnx") and not any(file.startswith(path) for file in files):
         return name
     last = path.replace("\\", "/").rsplit("/", 1)[-1]
@@ -240,7 +240,8 @@ def unresolved(summary: RunSummary, decision: Decision, lang: str) -> list[str]:
         if check.low is None or check.high is None:
             needed = getattr(summary.overall, name).n_needed
             key = "report.unresolved" if needed else "report.unresolved_open"
-            fields = {"name": name.upper(), "n": summary.overall.n, "needed": needed}
+            worth = f"{summary.overall.n_effective:.0f}"
+            fields = {"name": name.upper(), "n": worth, "needed": needed}
             found.append(said.get(name.upper()) or t(key, lang, **fields))
     return found
 
@@ -309,6 +310,8 @@ def failing_gates(decision: Decision) -> list[Check]:
 
 def clock_text(run: Run, lang: str) -> str:
     """Returns the name of the run's clock with what it spans."""
+    if (run.subject.kind, run.subject.clock) == ("stt", "post-endpoint"):
+        return t("report.clock_post_endpoint_stt", lang)
     return t(f"report.clock_{run.subject.clock.replace('-', '_')}", lang)
 
 

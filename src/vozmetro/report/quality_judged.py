@@ -171,7 +171,11 @@ def same_subject(one: Subject, other: Subject) -> bool:
 
 def listening_names(subject: Subject) -> set[str]:
     """Returns what a listening test may call a subject: its name, or its folder of clips."""
-    return {subject.name, subject.name.removeprefix("piper:"), file_name(subject.name)}
+    return {
+        subject.name,
+        subject.name.removeprefix("piper:").removeprefix("piper-onnx:"),
+        file_name(subject.name),
+    }
 
 
 def verdict(run: Run, beside: Beside | None = None) -> Decision:

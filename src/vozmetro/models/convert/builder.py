@@ -100,6 +100,12 @@ class GraphBuilder:
         self._names.add(name)
         return name
 
+    def optional(self, name: str, default: NDArray[Any], shape: Sequence[int | str]) -> str:
+        """Declares a graph input that has a value where it is not given (ONNX IR 4)."""
+        self.weight(name, default)
+        self._inputs.append(_port(name, default.dtype, shape))
+        return name
+
     def output(self, name: str, dtype: Any, shape: Sequence[int | str]) -> str:
         """Declares a graph output, which a node must make under that name."""
         self._outputs.append(_port(name, dtype, shape))

@@ -198,21 +198,24 @@ class _Encoder(_Part):
         x = self._convolved(x, "encoder.conv1", shape.bands, stride=1)
         x = self._convolved(x, "encoder.conv2", self.width, stride=2)
         x = graph.op("Transpose", x, perm=[0, 2, 1])
+        first = graph.optional("kept_from", np.array([0]), [1])
+        last = graph.optional("kept_to", np.array([_END]), [1])
+        x = graph.op("Slice", x, first, last, self.integers(1), name="encoder.kept")
         table = self.source.read(
             "encoder.embed_positions.weight", shape.source_positions, self.width
         )
-        length = graph.op("Shape", x, start=1, end=2)
+        start = graph.optional("offset", np.array([0]), [1])
         positions = graph.op(
             "Slice",
             graph.weight("encoder.embed_positions.weight", table),
-            self.integers(0),
-            length,
+            start,
+            graph.op("Add", start, graph.op("Shape", x, start=1, end=2)),
             self.integers(0),
         )
         x = graph.op("Add", x, positions, name="encoder.positions")
         for index in range(shape.encoder_layers):
             self.precision = "fp32" if index < _EXACT_LAYERS else None
-            x = self._layer(x, f"encoder.layers.{index}")
+            x = self._layer(x, index)
         self.precision = None
         x = self.norm(x, "encoder.layer_norm")
         graph.node("Identity", [x], outputs=["encoder_hidden_states"])
@@ -230,11 +233,13 @@ class _Encoder(_Part):
         )
         return self.graph.op("Gelu", x, name=f"{name}.gelu")
 
-    def _layer(self, x: str, layer: str) -> str:
+    def _layer(self, x: str, index: int) -> str:
+        layer = f"encoder.layers.{index}"
         hidden = self.norm(x, f"{layer}.self_attn_layer_norm")
+        query, *own = self.projected(hidden, f"{layer}.self_attn")
         hidden = self.graph.node(
             "MultiHeadAttention",
-            self.projected(hidden, f"{layer}.self_attn"),
+            [query, *self._remembered(own, index)],
             name=f"{layer}.self_attn",
             domain=MICROSOFT,
             num_heads=self.shape.encoder_heads,
@@ -242,6 +247,20 @@ class _Encoder(_Part):
         out = f"{layer}.self_attn.out_proj"
         x = self.added(x, self.linear(hidden, out, self.width, self.width), out)
         return self.feed_forward(x, layer, self.shape.encoder_inner)
+
+    def _remembered(self, own: list[str], index: int) -> list[str]:
+        """The layer's keys and values of other positions before its own, which it gives out."""
+        graph, found = self.graph, []
+        for made, kind in zip(own, ("key", "value"), strict=True):
+            shape: list[int | str] = [1, "remembered", self.width]
+            none = np.zeros((1, 0, self.width), np.float32)
+            past = graph.optional(f"remembered.{index}.{kind}", none, shape)
+            given = f"own.{index}.{kind}"
+            graph.node("Identity", [made], outputs=[given])
+            graph.output(given, np.float32, [1, "positions", self.width])
+            name = f"encoder.layers.{index}.{kind}"
+            found.append(graph.op("Concat", past, made, name=name, axis=1))
+        return found
 
     def _cross(self, x: str, index: int) -> None:
         """Keys and values of one decoder layer, a head at a time as its attention reads them."""
@@ -273,14 +292,15 @@ class _Decoder(_Part):
             names = [f"cross.{index}.{kind}" for kind in ("key", "value")]
             sizes = [1, heads, "positions", head]
             cross.append([graph.input(name, np.float32, sizes) for name in names])
-        graph.output("logits", np.float32, [1, 1, shape.vocabulary])
+        first = graph.optional("logits_from", np.array([-1]), [1])
+        graph.output("logits", np.float32, [1, "asked", shape.vocabulary])
         x = self._embedded(ids)
         x = graph.op("Add", x, self._positions(ids, past[0][0]), name="decoder.positions")
         for index in range(shape.decoder_layers):
             x = self._layer(x, index, past[index], cross[index])
-        # Only the last token's logits: the head is a third of a step's work.
-        last = [self.integers(value) for value in (-1, _END, 1)]
-        x = self.norm(graph.op("Slice", x, *last, name="decoder.last"), "decoder.layer_norm")
+        # Unless asked for more, the last token's logits: the head is a third of a step's work.
+        asked = [first, self.integers(_END), self.integers(1)]
+        x = self.norm(graph.op("Slice", x, *asked, name="decoder.last"), "decoder.layer_norm")
         self._head(x)
 
     def _embedded(self, ids: str) -> str:
@@ -294,16 +314,16 @@ class _Decoder(_Part):
         return graph.op("Gather", stored, ids, name=name)
 
     def _head(self, x: str) -> None:
-        """Logits of one state [1, 1, width]."""
+        """Logits of states [1, asked, width]."""
         graph, name, vocabulary = self.graph, "decoder.embed_tokens", self.shape.vocabulary
         if graph.scheme.precision != "fp32":
             table = self.source.rows(f"{name}.weight", vocabulary, self.width)
             graph.linear(x, "proj_out", table, output="logits")
             return
         # Gemm reads the table as it is stored for Gather: MatMul would need a second copy.
-        flat = graph.op("Reshape", x, self.integers(1, self.width))
+        flat = graph.op("Reshape", x, self.integers(-1, self.width))
         flat = graph.op("Gemm", flat, f"{name}.weight", name="proj_out", transB=1)
-        graph.node("Reshape", [flat, self.integers(1, 1, vocabulary)], outputs=["logits"])
+        graph.node("Reshape", [flat, self.integers(1, -1, vocabulary)], outputs=["logits"])
 
     def _positions(self, ids: str, past: str) -> str:
         """Rows of the table of positions, from the number of tokens before on."""

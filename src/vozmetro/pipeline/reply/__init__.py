@@ -1,0 +1,1 @@
+"""Who answers: an echo, templates, a chat endpoint, or a language model on this machine."""

@@ -1,0 +1,1 @@
+"""Servers that assistants already speak to, over the pipeline that was measured."""
