@@ -19,6 +19,7 @@ from vozmetro.models.resolve import resolve
 from vozmetro.pipeline.fixed import LEAST, FixedTiers
 from vozmetro.pipeline.reply.echo import Echo
 from vozmetro.pipeline.tiers import Ask, Stages
+from vozmetro.serve import live
 from vozmetro.serve.about import about
 from vozmetro.serve.logs import LOGGER, log, to_stderr
 from vozmetro.serve.network import announcement
@@ -95,7 +96,7 @@ def test_a_file_of_tiers_is_served_and_its_default_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "pipeline.toml"
-    path.write_text(TIERS)
+    path.write_text("budget_p90_ms = 450\nhangover_s = 0.3\n" + TIERS)
     served: list[Any] = []
 
     async def serve(serving: Any, *words: Any, **options: Any) -> bool:
@@ -105,8 +106,18 @@ def test_a_file_of_tiers_is_served_and_its_default_is_loaded(
             served.append((stages.tier, stages.language, type(stages.reply)))
         return True
 
+    told: dict[str, Any] = {}
+
+    def routes(*words: Any, **options: Any) -> list[Any]:
+        told.update(options)
+        return plain(*words, **options)
+
+    plain = live.routes
+    monkeypatch.setattr("vozmetro.serve.live.routes", routes)
     monkeypatch.setattr("vozmetro.serve.running.serve", serve)
     assert vozmetro("--config", str(path), "--no-wyoming", "--threads", "1") == 0
+    assert told["budget"].p90_ms == 450
+    assert told["talks"].keywords["endpointing"].hangover_s == 0.3
     (names, states, known), lent = served
     assert names == ("fast", "slow")
     # The default one is warm, the other is loaded when it is asked for.

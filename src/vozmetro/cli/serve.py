@@ -19,6 +19,7 @@ from vozmetro.errors import InputError, MissingExtraError
 from vozmetro.i18n import t
 
 if TYPE_CHECKING:
+    from vozmetro.judge.budget import Budget
     from vozmetro.pipeline.config import PipelineConfig
     from vozmetro.pipeline.endpoint import Endpointing
     from vozmetro.pipeline.tiers import Tiers
@@ -84,13 +85,14 @@ def _serve(chosen: dict[str, Any], lang: str) -> int:
         if chosen["zeroconf"] and len(sockets) > 1:
             announce = announcement(chosen["wyoming_host"], sockets[1].getsockname()[1])
         click.echo(t("serve.loading", lang, subject=chosen["subject"] or chosen["config"] or ""))
-        tiers, about, endpointing = _tiers(chosen)
+        tiers, about, endpointing, budget = _tiers(chosen)
         try:
             running = _run(
                 tiers,
                 about,
                 sockets,
                 endpointing,
+                budget,
                 chosen=chosen,
                 token=token,
                 announce=announce,
@@ -104,8 +106,12 @@ def _serve(chosen: dict[str, Any], lang: str) -> int:
             one.close()
 
 
-def _tiers(chosen: dict[str, Any]) -> tuple[Tiers, Sequence[About], Endpointing]:
-    """Returns the tiers, loaded and warm, what their models are, and when speech has ended."""
+def _tiers(chosen: dict[str, Any]) -> tuple[Tiers, Sequence[About], Endpointing, Budget]:
+    """Returns what is served and how.
+
+    Tiers, loaded and warm; what their models are; when speech has ended; limits to show turns by.
+    """
+    from vozmetro.judge.budget import Budget
     from vozmetro.measure.environment import cores_allowed
     from vozmetro.measure.subject import resolve_subject
     from vozmetro.pipeline.config import load
@@ -128,11 +134,11 @@ def _tiers(chosen: dict[str, Any]) -> tuple[Tiers, Sequence[About], Endpointing]
         config = load(chosen["config"])
         if asked is None:
             endpointing = Endpointing(config.hangover_s)
-        return *_router(config, threads), endpointing
+        return *_router(config, threads), endpointing, Budget(p90_ms=config.budget_p90_ms)
     target = resolve_subject(chosen["subject"])
     stages = load_stages(target.name, Echo(), threads, target.name, spoken)
     stt, tts = target.models
-    return FixedTiers(stages), [about(target.name, stt, tts, spoken)], endpointing
+    return FixedTiers(stages), [about(target.name, stt, tts, spoken)], endpointing, Budget()
 
 
 def _router(config: PipelineConfig, threads: int) -> tuple[Tiers, Sequence[About]]:
@@ -155,6 +161,7 @@ async def _run(
     about: Sequence[About],
     sockets: list[socket.socket],
     endpointing: Endpointing,
+    budget: Budget,
     *,
     chosen: dict[str, Any],
     token: str,
@@ -176,7 +183,7 @@ async def _run(
     talks = partial(conversations, endpointing=endpointing)
     routes = [
         *realtime.routes(serving, talks=talks),
-        *live.routes(serving, language=lang, talks=talks),
+        *live.routes(serving, language=lang, budget=budget, talks=talks),
     ]
     whole = await serve(
         serving, build(serving, routes), http,
