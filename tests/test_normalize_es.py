@@ -47,6 +47,7 @@ SAME_SPANISH = [
     ("15:30 h", "quince treinta horas"),
     ("a las 3:00", "a las tres"),
     ("las 3 p.m.", "las tres p. m."),
+    ("las 3PM", "las tres p. m."),
     # Amounts, shares, measures.
     ("1.250,50 €", "mil doscientos cincuenta coma cincuenta euros"),
     ("$1,250.50", "mil doscientos cincuenta punto cincuenta dólares"),

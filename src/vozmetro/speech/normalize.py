@@ -35,8 +35,15 @@ def normalize(text: str, language: str = "", *, accents: bool = True) -> str:
         accents: Whether written accents stay. In Spanish they tell words apart (`esta`, `está`),
             but many references lack them. ñ stays in any case: it is another letter.
     """
-    found = _normalized(text[:MOST_CHARACTERS], language.partition("-")[0].casefold())
-    return found if accents else without_accents(found)
+    primary = language.partition("-")[0].casefold()
+    found = _normalized(text[:MOST_CHARACTERS], primary)
+    if accents:
+        return found
+    bare = without_accents(found)
+    if primary == "es" and bare != found:
+        # Without its accent a word may be one that has another form: `ÀM`.
+        bare = without_accents(_normalized(bare, primary))
+    return bare
 
 
 def normalizer_name(language: str) -> str:

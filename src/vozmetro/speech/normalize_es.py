@@ -69,7 +69,8 @@ _SAME = {
        for stem in ("dos", "tres", "cuatro", "seis", "sete", "ocho", "nove")},
 }  # fmt: skip
 
-_HALF_DAY = re.compile(r"\b([ap])\.?\s?m\.?(?!\w)", re.IGNORECASE)
+# Also right behind a number: `3PM`.
+_HALF_DAY = re.compile(r"(?<![^\W\d])([ap])\.?\s?m\.?(?!\w)", re.IGNORECASE)
 _CLOCK = re.compile(
     r"(?<![\d:.,])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(\s?h(?:rs?|s)?\b)?(?![\d:])"
 )
