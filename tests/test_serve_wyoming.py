@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import signal
@@ -321,6 +322,21 @@ def test_busy_full_and_draining() -> None:
         assert running.metric("vozmetro_busy_total", surface="wyoming") >= 2
         running.serving.drain()
         until(lambda: error(talk(running.wyoming, [Synthesize("a")])) == "serve_draining")
+
+
+def test_who_has_not_left_yet_is_let_go_when_the_server_stops() -> None:
+    with Running(limits=Limits(connections=2)) as running:
+        quiet, failed, refused = (raw(running.wyoming, data) for data in (b"", b"{}\n", b""))
+        # The server has told them its error, and waits for them to close.
+        for one, code in ((failed, b"serve_event"), (refused, b"server_busy")):
+            got = b""
+            while piece := one.recv(4096):
+                got += piece
+            assert code in got
+    # A connection that the server left open is an error of this test.
+    gc.collect()
+    for one in (quiet, failed, refused):
+        one.close()
 
 
 def events(sent: Sequence[Any]) -> bytes:

@@ -27,7 +27,7 @@ class WyomingServer(AsyncServer):
         super().__init__()
         self._serving = serving
         self._server: asyncio.Server | None = None
-        self._refusing: set[asyncio.Task[None]] = set()
+        self._refusing: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def listen(self, listening: socket.socket) -> None:
         """Begins to serve."""
@@ -46,10 +46,14 @@ class WyomingServer(AsyncServer):
         if self._server is None:
             return
         self._server.close()
-        tasks = [*self._handlers, *self._refusing]
-        for task in tasks:
+        served = {task: handler.writer for task, handler in self._handlers.items()}
+        connections = served | self._refusing
+        for task in connections:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*connections, return_exceptions=True)
+        # A task that is cancelled while it takes its leave, or before it began, closes nothing.
+        for writer in connections.values():
+            writer.transport.abort()
 
     async def _handler_callback(
         self,
@@ -57,12 +61,14 @@ class WyomingServer(AsyncServer):
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        if len(self._handlers) < self._serving.limits.connections:
+        if self._server is None or not self._server.is_serving():
+            writer.transport.abort()  # It came in while the server stopped.
+        elif len(self._handlers) < self._serving.limits.connections:
             await super()._handler_callback(handler_factory, reader, writer)
         elif len(self._refusing) < self._serving.limits.connections:
             task = asyncio.ensure_future(self._refuse(reader, writer))
-            self._refusing.add(task)
-            task.add_done_callback(self._refusing.discard)
+            self._refusing[task] = writer
+            task.add_done_callback(lambda done: self._refusing.pop(done, None))
         else:
             writer.transport.abort()
 
