@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ from websockets.sync.client import ClientConnection, connect
 
 from vozmetro.errors import BusyError
 from vozmetro.i18n import LANGUAGES, catalogue
+from vozmetro.pipeline.tiers import Ask
 from vozmetro.quality.listen.guard import Access
 from vozmetro.serve.app import Serving, build
-from vozmetro.serve.line import conversations
+from vozmetro.serve.line import Line, conversations
 from vozmetro.serve.live import STATIC, routes
 from vozmetro.serve.sound import pcm16
 from vozmetro.serve.wire import Bounds
@@ -98,6 +100,30 @@ class Told:
     def cancel(self) -> None:
         self._talk.cancel()
         self.stopped.set()
+
+
+def test_a_conversation_that_nobody_waits_for_any_more_is_ended() -> None:
+    begun, free, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def slowly(*words: Any) -> Any:
+        begun.set()
+        assert free.wait(WAIT_S)
+        talk = Told(*words)
+        close = talk.close
+        talk.close = lambda: (close(), ended.set())
+        return talk
+
+    async def leave() -> None:
+        opening = Line.open(slowly, Room(), lambda *_: None, ask=Ask(), endpoint=False)
+        task = asyncio.create_task(opening)
+        await asyncio.to_thread(begun.wait, WAIT_S)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    asyncio.run(leave())
+    free.set()
+    assert ended.wait(WAIT_S)
 
 
 def test_the_page_commits_and_cancels() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from vozmetro.audio import Samples
@@ -105,9 +105,13 @@ class Line:
                 # The loop has ended, and nobody waits for this any more.
                 line.closed = True
 
-        line.talk = await loop.run_in_executor(
-            _THREADS, talks, tiers, listener, language, ask, endpoint
-        )
+        making = _THREADS.submit(talks, tiers, listener, language, ask, endpoint)
+        try:
+            line.talk = await asyncio.wrap_future(making)
+        except asyncio.CancelledError:
+            # The client has left: what is being made for it is ended as soon as it is there.
+            making.add_done_callback(_end)
+            raise
         return line
 
     async def close(self) -> None:
@@ -115,3 +119,8 @@ class Line:
         if not self.closed:
             self.closed = True
             await asyncio.get_running_loop().run_in_executor(_THREADS, self.talk.close)
+
+
+def _end(making: Future[Talk]) -> None:
+    if not making.cancelled() and making.exception() is None:
+        making.result().close()
