@@ -388,6 +388,11 @@ def test_a_name_that_is_none_says_which_there_are(name: str) -> None:
     assert caught.value.code == "dummy_name"
 
 
+def test_random_weights_are_no_stage_of_a_cascade() -> None:
+    with pytest.raises(InputError, match=r"Measure it alone: dummy:whisper-small:int8$"):
+        dummy_name.parse("dummy:whisper-small:int8+piper-joe-onnx")
+
+
 def test_what_does_not_fit_is_studied_or_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -102,8 +102,11 @@ def parse(words: str, seed: int = 0) -> Dummy:
         seed: Of the weights.
 
     Raises:
-        InputError: `dummy_name`, or `architecture_unknown`.
+        InputError: `dummy_name`, `dummy_cascade` for one of several stages, or
+            `architecture_unknown`.
     """
+    if "+" in words:
+        raise InputError("dummy_cascade", given=words, alone=words.partition("+")[0])
     name, _, precision = words.removeprefix(PREFIX).partition(":")
     if not is_dummy(words) or precision not in PRECISIONS:
         known = ", ".join(architectures.names())
