@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import socket
+import struct
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from chat_server import (
     DONE,
     HEAD,
     ChatServer,
+    Seen,
     chat_server,
     chunked,
     event,
@@ -216,6 +218,24 @@ def test_turns_share_a_connection_as_long_as_the_server_keeps_it(
             assert said(reply, "a") == "Sí"
             wait_idle()
         assert (len(server.requests), server.connections) == (3, connections)
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_a_connection_that_ends_as_it_is_used_again_is_replaced(reset: bool) -> None:
+    def answer(connection: socket.socket, seen: Seen) -> None:
+        if len(server.requests) == 2:
+            if reset:
+                linger = struct.pack("ii", 1, 0)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            raise OSError  # ends the connection
+        sends(chunked(event("Sí"), DONE))(connection, seen)
+
+    with chat_server(answer, most=9) as server:
+        reply = chat(server)
+        for _ in range(2):
+            assert said(reply, "a") == "Sí"
+            wait_idle()
+        assert (len(server.requests), server.connections) == (3, 2)
 
 
 def wait_idle() -> None:

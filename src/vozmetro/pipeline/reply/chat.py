@@ -223,7 +223,12 @@ def _bounded_transport() -> httpx.AsyncBaseTransport:
 
     class Transport(httpx.AsyncHTTPTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            response = await super().handle_async_request(request)
+            try:
+                response = await super().handle_async_request(request)
+            except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+                # A server closes what has been idle for some seconds, perhaps at the moment at
+                # which the next turn is sent: then nothing was begun, and it is sent anew, once.
+                response = await super().handle_async_request(request)
             assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101
             response.stream = Bounded(response.stream)
             return response
