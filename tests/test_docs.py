@@ -182,7 +182,7 @@ def command_lines(name: str) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("name", READMES)
 @pytest.mark.parametrize(
-    ("extra", "then"), [("demo", ".venv/bin/vozmetro demo"), ("test", ".venv/bin/pytest")]
+    ("extra", "then"), [("demo", ".venv/bin/vozmetro demo"), ("test", ".venv/bin/pytest -n 2")]
 )
 def test_the_two_commands_stand_alone_and_once(name: str, extra: str, then: str) -> None:
     command = f"python3 -m venv .venv && .venv/bin/pip install -e '.[{extra}]' && {then}"
@@ -191,7 +191,7 @@ def test_the_two_commands_stand_alone_and_once(name: str, extra: str, then: str)
 
 
 def test_ci_finds_the_test_command_in_the_readme() -> None:
-    pattern = "pip install -e '.[test]' && .venv/bin/pytest"
+    pattern = "pip install -e '.[test]' && .venv/bin/pytest -n 2"
     assert [line for line in read("README.md").splitlines() if pattern in line] == [
         f"python3 -m venv .venv && .venv/bin/{pattern}"
     ]
