@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vozmetro.judge.gate import RUNS, TOLERANCE
-from vozmetro.judge.levels import ratio_test
+from vozmetro.judge.ratio import ratio_test
 from vozmetro.resampling import exact_ends
 
 Floats = NDArray[np.float64]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from vozmetro.history.store import Filter, History
-    from vozmetro.judge.trend import Row
+    from vozmetro.judge.rows import Row
     from vozmetro.measure.records import Run
 
 _MOST = 50
@@ -34,7 +34,11 @@ class _DefaultGroup(LocalizedGroup):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Puts the default command before words that name none."""
-        if not args or (args[0] not in self.commands and args[0] not in ("--help", "--lang")):
+        # `--lang es` may stand before the command; both take it.
+        rest = list(args)
+        while rest and rest[0].startswith("--lang"):
+            rest = rest[1 if "=" in rest[0] else 2 :]
+        if not rest or (rest[0] not in self.commands and rest[0] != "--help"):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
 
@@ -55,7 +59,6 @@ def opened(folders: tuple[Path, ...], lang: str) -> AbstractContextManager[Histo
         InputError: `history_missing` for a folder that is not there.
     """
     from vozmetro.history.store import History
-    from vozmetro.measure.environment import cores_allowed
 
     for folder in folders:
         if not folder.exists():
@@ -68,7 +71,7 @@ def opened(folders: tuple[Path, ...], lang: str) -> AbstractContextManager[Histo
                 "\r" + t("history.reading", lang, done=done, of=of) + end, err=True, nl=False
             )
 
-    return History.open(folders or (RUNS_FOLDER,), listen=listen, jobs=cores_allowed())
+    return History.open(folders or (RUNS_FOLDER,), listen=listen, jobs=0)
 
 
 def _folders() -> Any:
@@ -96,7 +99,7 @@ def _filters(lang: str) -> list[Any]:
 
 
 def _chosen(words: dict[str, Any]) -> Filter:
-    from vozmetro.history.selectors import moment
+    from vozmetro.history.moments import moment
     from vozmetro.history.store import Filter
 
     since, until = words["since"], words["until"]
@@ -155,7 +158,7 @@ def _listed(folders: tuple[Path, ...], words: dict[str, Any], lang: str) -> int:
 
 
 def _trend(lang: str) -> click.Command:
-    from vozmetro.judge.trend import METRICS
+    from vozmetro.judge.rows import METRICS
 
     say = partial(t, lang=lang)
     options = [
@@ -181,8 +184,7 @@ def _trended(folders: tuple[Path, ...], words: dict[str, Any], lang: str) -> int
     from rich.console import Console
 
     from vozmetro.judge.trend import trends
-    from vozmetro.measure.storage import write_atomic
-    from vozmetro.report.history import print_trends, trends_json
+    from vozmetro.report.trends import print_trends, trends_json
 
     metric, plot = words["metric"], words["plot"]
     if plot is not None and plot.suffix.lower() not in (".png", ".svg"):
@@ -195,6 +197,7 @@ def _trended(folders: tuple[Path, ...], words: dict[str, Any], lang: str) -> int
         else:
             print_trends(Console(), found, metric, words["limit"], lang)
     if plot is not None:
+        from vozmetro.measure.storage import write_atomic
         from vozmetro.report.history_plots import trend_plot
 
         image = trend_plot(found, metric, lang, plot.suffix.lower()[1:])
@@ -274,11 +277,13 @@ def _differ(a: str, b: str, folders: tuple[Path, ...], as_json: bool, lang: str)
 
     from vozmetro.history.rows import run_row
     from vozmetro.judge.differences import differences
-    from vozmetro.judge.trend import METRICS, ratio
+    from vozmetro.judge.rows import METRICS
+    from vozmetro.judge.statistics import summarize_run
+    from vozmetro.judge.trend import item_ratio, ratio
     from vozmetro.report.formatting import finite
-    from vozmetro.report.gate import metric_name, value
-    from vozmetro.report.gate import ratio as ratio_text
-    from vozmetro.report.history import print_differences
+    from vozmetro.report.trends import print_differences
+    from vozmetro.report.values import metric_name, value
+    from vozmetro.report.values import ratio as ratio_text
 
     with opened(folders, lang) as history:
         runs = [_run(words, history) for words in (a, b)]
@@ -286,6 +291,9 @@ def _differ(a: str, b: str, folders: tuple[Path, ...], as_json: bool, lang: str)
     left, right = (run_row(run, "") for run in runs)
     both = {name: (left.metric(name), right.metric(name)) for name in METRICS}
     ratios = {name: ratio(y, x) for name, (x, y) in both.items() if x is not None and y is not None}
+    # What items differ by among themselves says nothing of the two runs.
+    by_item = item_ratio(*(summarize_run(run) for run in reversed(runs)))
+    ratios |= {"p50": by_item} if by_item else {}
     with output():
         if as_json:
             metrics = {name: finite(asdict(one)) for name, one in ratios.items()}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vozmetro.errors import InputError, MissingExtraError
-from vozmetro.judge.trend import Row
+from vozmetro.judge.rows import Row
 from vozmetro.measure.storage import check_writable
 from vozmetro.report.places import REPORT
 from vozmetro.units import plain
@@ -137,7 +137,8 @@ def _client(uri: str) -> Any:
 def _failed(uri: str, error: Exception) -> InputError:
     # A password may stand in an address.
     shown = uri.rpartition("@")[2]
-    return InputError("mlflow_failed", uri=shown, detail=str(error).splitlines()[0][:300])
+    detail = (str(error).splitlines() or [type(error).__name__])[0].replace(uri, shown)
+    return InputError("mlflow_failed", uri=shown, detail=detail[:300])
 
 
 def _is_there(client: Any, home: str, key: str) -> bool:

@@ -12,8 +12,8 @@ from vozmetro.errors import VozmetroError
 from vozmetro.history.scan import MOST_BYTES
 from vozmetro.judge.differences import digest, machine
 from vozmetro.judge.evidence import machine_of
+from vozmetro.judge.rows import Row
 from vozmetro.judge.statistics import settled, waits_only
-from vozmetro.judge.trend import Row
 from vozmetro.measure.quality_records import QualityStudy
 from vozmetro.measure.records import ComparisonRecord, Run
 from vozmetro.measure.storage import load_any

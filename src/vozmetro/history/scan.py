@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from vozmetro.measure.storage import COMPARISON_FILE, QUALITY_FILE, RUN_FILE
-
-NAMES = (RUN_FILE, COMPARISON_FILE, QUALITY_FILE)
+NAMES = ("run.json", "comparison.json", "quality.json")
+"""As `measure.storage` has them, which takes long to import."""
 MOST_BYTES = 64 << 20
 """A larger file is listed as unreadable: a run of a million samples has about as much."""
 MOST_DEPTH = 16
 MOST_FILES = 1_000_000
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A file that may be a record.
 
     Attributes:

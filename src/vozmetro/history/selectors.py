@@ -5,46 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from vozmetro.errors import InputError
+from vozmetro.history.moments import moment
 from vozmetro.history.scan import scan
 from vozmetro.history.store import Filter, History
 from vozmetro.judge.differences import digest, machine
 from vozmetro.judge.gate import RUNS
-from vozmetro.judge.trend import Row
+from vozmetro.judge.rows import Row
 from vozmetro.measure.records import ComparisonRecord, Run
 from vozmetro.measure.storage import COMPARISON_FILE, RUN_FILE, load_any
 from vozmetro.packages import is_dir, is_file
 
 _LAST = re.compile(r"last(?::(\d{1,4}))?")
-_AGO = re.compile(r"(\d{1,4})d")
 _KEYS = ("subject", "machine", "precision", "since", "until", "status", "model", "threads", "last")
 Record = Run | ComparisonRecord
-
-
-def moment(text: str, *, end: bool = False) -> float:
-    """Returns a moment in seconds since 1970.
-
-    Args:
-        text: A date (`2026-11-23`), a date with a time, or `7d` for seven days ago.
-        end: A date alone means its end and not its beginning.
-
-    Raises:
-        InputError: `bad_date`.
-    """
-    ago = _AGO.fullmatch(text.strip())
-    try:
-        if ago:
-            return (datetime.now(UTC) - timedelta(days=int(ago[1]))).timestamp()
-        found = datetime.fromisoformat(text.strip())
-        if end and len(text.strip()) == len("2026-11-23"):
-            found += timedelta(days=1)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError) as error:
-        raise InputError("bad_date", given=text) from error
 
 
 def is_selector(words: str) -> bool:

@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vozmetro.errors import MissingExtraError
-from vozmetro.history.rows import read
 from vozmetro.history.scan import Found, scan
-from vozmetro.judge.trend import Row
+from vozmetro.judge.rows import Row
 from vozmetro.packages import cache_dir
 from vozmetro.units import plain
 
@@ -102,8 +101,8 @@ class History:
         Args:
             folders: Searched with all that lies below; or records themselves.
             listen: Told about reading.
-            jobs: Processes that read, where there is much to read. More than one only in programs
-                whose main module may be imported.
+            jobs: Processes that read, where there is much to read; 0 for one on each core that
+                may be used. Other than 1 only in programs whose main module may be imported.
             cache: File to keep what was read in; in the user's cache by default.
 
         Raises:
@@ -238,10 +237,8 @@ def _update(
     jobs: int,
 ) -> int:
     """Brings `rows` up to date; returns how many files were read or forgotten."""
-    known = {
-        Found(*one)
-        for one in connection.execute("SELECT DISTINCT file, size, mtime_ns FROM rows").fetchall()
-    }
+    told = connection.execute("SELECT DISTINCT file, size, mtime_ns FROM rows").fetchall()
+    known = {Found(*one) for one in told}
     here = set(found)
     new = [one for one in found if one not in known]
     paths = {one.path for one in new}
@@ -274,6 +271,10 @@ def _read_all(
     new: Sequence[Found], listen: Listener, jobs: int
 ) -> Iterator[tuple[Found, list[Row]]]:
     listen(0, len(new))
+    if not jobs and len(new) >= _ENOUGH_FOR_MANY:
+        from vozmetro.measure.environment import cores_allowed
+
+        jobs = cores_allowed()
     if jobs < 2 or len(new) < _ENOUGH_FOR_MANY:
         for number, one in enumerate(new, 1):
             yield one, _read(one)
@@ -292,6 +293,9 @@ def _read_all(
 
 
 def _read(one: Found) -> list[Row]:
+    # Imported here: what reads and judges records takes longer to import than to answer.
+    from vozmetro.history.rows import read
+
     return read(one.path, one.size)
 
 

@@ -15,16 +15,9 @@ from typing import Literal
 from vozmetro.errors import InputError
 from vozmetro.judge.checks import Status
 from vozmetro.judge.differences import Unlike, differences, machine, mismatches
-from vozmetro.judge.levels import (
-    Design,
-    RatioTest,
-    in_turns,
-    level,
-    pair_levels,
-    ratio_test,
-    runs_needed,
-)
-from vozmetro.judge.statistics import Interval
+from vozmetro.judge.interval import Interval
+from vozmetro.judge.levels import in_turns, level, pair_levels
+from vozmetro.judge.ratio import Design, RatioTest, ratio_test, runs_needed
 from vozmetro.measure.records import ComparisonRecord, Run
 from vozmetro.resampling import holm, rate_difference
 

@@ -1,103 +1,33 @@
-"""Rows of a history, and what they tell when put in the order of time."""
+"""What rows of a history tell when put in the order of time."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from vozmetro.judge.levels import ASSUMED_SPREAD, ratio_test
-from vozmetro.judge.statistics import Interval
+from vozmetro.judge.interval import ASSUMED_SPREAD, LEAST_SPREAD, Interval
+from vozmetro.judge.rows import Row
 
-METRICS = ("p50", "p90", "p99", "rtf", "load", "first", "peak_ram", "wer")
-"""What a trend may follow. All are better where they are lower."""
+if TYPE_CHECKING:
+    from vozmetro.judge.statistics import RunSummary
+
 _REFERENCES = 10  # earlier runs that a row is held against
-_COLUMNS = {
-    "p50": "p50_ms",
-    "p90": "p90_ms",
-    "p99": "p99_ms",
-    "rtf": "rtf",
-    "load": "load_ms",
-    "first": "first_ms",
-    "peak_ram": "peak_ram",
-    "wer": "wer",
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One subject of one record. Times in ms, memory in bytes, rates as fractions.
-
-    Numbers are None where the record does not have them.
-
-    Attributes:
-        file: The record's path.
-        id: Of the run, or of the quality study.
-        record: `run`, `comparison`, `quality`, or `unreadable`.
-        part: `a` or `b` of a comparison, the number of a study's subject, else empty.
-        created: As recorded, ISO 8601.
-        at: The same in seconds since 1970; None where it is not a moment.
-        subject: As the user named it.
-        name: The same, short.
-        model: First half of the digest of its files, empty for none.
-        precision: `FP32`, `INT8`, ...
-        kind: Of subject.
-        machine: CPU, cores in use, device.
-        threads: Of the engine.
-        clock: What a latency spans.
-        state: Status of the record: `complete`, ...
-        verdict: `pass`, `fail` or `undecided` by the saved budget; empty where there is none.
-        n: Samples, or utterances of a quality study.
-        p50_low: Of the order-statistic interval of the P50, and so on.
-        wer: Of what was heard of recorded speech, accents folded.
-        vozmetro: Version that measured.
-        detail: Why it could not be read; empty where it could.
-    """
-
-    file: str
-    id: str = ""
-    record: str = "run"
-    part: str = ""
-    created: str = ""
-    at: float | None = None
-    subject: str = ""
-    name: str = ""
-    model: str = ""
-    precision: str = ""
-    kind: str = ""
-    machine: str = ""
-    threads: int = 0
-    clock: str = ""
-    state: str = ""
-    verdict: str = ""
-    n: int = 0
-    p50_ms: float | None = None
-    p50_low: float | None = None
-    p50_high: float | None = None
-    p90_ms: float | None = None
-    p90_low: float | None = None
-    p90_high: float | None = None
-    p99_ms: float | None = None
-    p99_low: float | None = None
-    p99_high: float | None = None
-    rtf: float | None = None
-    load_ms: float | None = None
-    first_ms: float | None = None
-    peak_ram: float | None = None
-    wer: float | None = None
-    wer_low: float | None = None
-    wer_high: float | None = None
-    vozmetro: str = ""
-    detail: str = ""
-
-    def metric(self, name: str) -> Interval | None:
-        """Returns a metric with its interval, ends None where there is none; None if unknown."""
-        value = getattr(self, _COLUMNS[name])
-        if value is None or not math.isfinite(value):
-            return None
-        if name in ("p50", "p90", "p99", "wer"):
-            return Interval(value, getattr(self, f"{name}_low"), getattr(self, f"{name}_high"))
-        return Interval(value, None, None)
+# 97.5 % quantiles of the normal distribution and of Student's with 1 to 9 degrees of freedom: scipy
+# knows them too, and takes longer to import than a trend of 10,000 runs to answer.
+_NORMAL = 1.959964
+_STUDENT = (
+    12.706205,
+    4.302653,
+    3.182446,
+    2.776445,
+    2.570582,
+    2.446912,
+    2.364624,
+    2.306004,
+    2.262157,
+)
 
 
 @dataclass(frozen=True)
@@ -150,15 +80,14 @@ class Trend:
     points: tuple[Point, ...] = field(default=())
 
 
-def trends(rows: Iterable[Row], metric: str, alpha: float = 0.05) -> list[Trend]:
+def trends(rows: Iterable[Row], metric: str) -> list[Trend]:
     """Returns the trends of a metric, one for each subject, machine, threads and clock.
 
     Rows that do not have the metric, or are not complete, are left out.
 
     Args:
         rows: In any order.
-        metric: One of METRICS.
-        alpha: 1 - confidence.
+        metric: One of `rows.METRICS`.
     """
     groups: dict[tuple[str, str, int, str], list[Row]] = {}
     for row in sorted(rows, key=lambda one: (one.at or 0.0, one.id, one.part)):
@@ -166,12 +95,12 @@ def trends(rows: Iterable[Row], metric: str, alpha: float = 0.05) -> list[Trend]
             key = (row.subject, row.machine, row.threads, row.clock)
             groups.setdefault(key, []).append(row)
     return [
-        Trend(group[0].name, machine, threads, clock, tuple(_points(group, metric, alpha)))
+        Trend(group[0].name, machine, threads, clock, tuple(_points(group, metric)))
         for (_, machine, threads, clock), group in groups.items()
     ]
 
 
-def _points(rows: Sequence[Row], metric: str, alpha: float) -> list[Point]:
+def _points(rows: Sequence[Row], metric: str) -> list[Point]:
     known = [row.metric(metric) for row in rows]
     values = [one for one in known if one is not None]
     points = []
@@ -183,7 +112,7 @@ def _points(rows: Sequence[Row], metric: str, alpha: float) -> list[Point]:
                 value=value,
                 first=Change(ratio(value, values[0])) if index else None,
                 previous=Change(ratio(value, before[-1])) if before else None,
-                mark=_mark(value, before, alpha),
+                mark=_mark(value, before),
             )
         )
     return points
@@ -212,6 +141,34 @@ def ratio(later: Interval, earlier: Interval) -> Interval:
     )
 
 
+def item_ratio(later: RunSummary, earlier: RunSummary) -> Interval | None:
+    """Returns the ratio of two runs' P50 over the same items, held together item by item.
+
+    The geometric mean over items of the ratio of the item's medians; what items differ by among
+    themselves is in neither the ratio nor its interval.
+
+    Args:
+        later: Statistics of a run.
+        earlier: Of one with the same items; their samples are independent.
+
+    Returns:
+        None where their items are not the same, or an item's interval is not resolved.
+    """
+    if not later.per_item or later.per_item.keys() != earlier.per_item.keys():
+        return None
+    found = [ratio(one.p50, earlier.per_item[name].p50) for name, one in later.per_item.items()]
+    logs = [
+        (math.log(one.value), math.log(one.value / one.low), math.log(one.high / one.value))
+        for one in found
+        if one.low and one.high
+    ]
+    if len(logs) < len(found):
+        return None
+    change = sum(one[0] for one in logs) / len(logs)
+    low, high = (math.hypot(*(one[side] for one in logs)) / len(logs) for side in (1, 2))
+    return Interval(math.exp(change), math.exp(change - low), math.exp(change + high))
+
+
 def _below(one: Interval) -> float | None:
     return math.log(one.value / one.low) if one.low and one.low > 0 else None
 
@@ -224,16 +181,17 @@ def _reach(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else math.hypot(one, other)
 
 
-def _mark(value: Interval, before: Sequence[Interval], alpha: float) -> str:
+def _mark(value: Interval, before: Sequence[Interval]) -> str:
     """Says whether a value is beyond what the runs before it differ by, as the gate would."""
-    positive = [math.log(one.value) for one in before if one.value > 0]
-    if not positive or value.value <= 0:
+    known = [math.log(one.value) for one in before if one.value > 0]
+    if not known or value.value <= 0:
         return ""
-    found = ratio_test([math.log(value.value)], positive, alpha=alpha)
-    low, high = found.ratio.low, found.ratio.high
-    if low is not None and low > 1:
-        return "slower"
-    return "faster" if high is not None and high < 1 else ""
-
-
-__all__ = ["ASSUMED_SPREAD", "METRICS", "Change", "Point", "Row", "Trend", "ratio", "trends"]
+    mean = sum(known) / len(known)
+    if len(known) == 1:
+        reach = _NORMAL * ASSUMED_SPREAD * math.sqrt(2)
+    else:
+        df = len(known) - 1
+        spread = math.sqrt(sum((one - mean) ** 2 for one in known) / df)
+        reach = _STUDENT[df - 1] * max(spread, LEAST_SPREAD) * math.sqrt(1 + 1 / len(known))
+    change = math.log(value.value) - mean
+    return "" if abs(change) <= reach else "slower" if change > 0 else "faster"

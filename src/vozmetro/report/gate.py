@@ -14,14 +14,14 @@ from rich.text import Text
 from vozmetro.errors import MissingExtraError
 from vozmetro.i18n import t
 from vozmetro.judge.gate import GateCheck, GateResult
-from vozmetro.judge.levels import ASSUMED_SPREAD
-from vozmetro.judge.statistics import Interval
+from vozmetro.judge.interval import ASSUMED_SPREAD
 from vozmetro.report.escape import code, escape, table
 from vozmetro.report.formatting import ICONS, clip, finite
-from vozmetro.report.formatting import number as plain_number
-from vozmetro.report.terminal import STYLES, bullets, titled
-from vozmetro.report.terminal import table as terminal_table
-from vozmetro.units import percent, plain, size
+from vozmetro.report.tables import table as terminal_table
+from vozmetro.report.tables import titled
+from vozmetro.report.terminal import STYLES, bullets
+from vozmetro.report.values import metric_name, ratio, value
+from vozmetro.units import percent, plain
 
 _COLOURS = {"pass": "brightgreen", "fail": "red", "undecided": "yellow"}
 _MOST_CHANGES = 12
@@ -98,11 +98,6 @@ def _runs(result: GateResult, lang: str) -> str:
     return t(key, lang, n=len(result.candidates), m=len(result.baselines))
 
 
-def metric_name(metric: str, lang: str) -> str:
-    """Returns what a metric is called."""
-    return t(f"gate.metric_{metric}", lang)
-
-
 def _cells(check: GateCheck, lang: str) -> list[str]:
     return [
         metric_name(check.metric, lang),
@@ -113,17 +108,6 @@ def _cells(check: GateCheck, lang: str) -> list[str]:
     ]
 
 
-def value(metric: str, number: float | None) -> str:
-    """Returns a metric with its unit: `180.3 ms`, `91.0 MB`, `12.4 %`, `0.213`; `–` for none."""
-    if number is None:
-        return "–"
-    if metric == "wer":
-        return f"{100 * number:.1f} %"
-    if metric == "rtf":
-        return f"{number:.3f}" if number >= 0.001 else f"{number:.2g}"
-    return size(number) if metric == "peak_ram" else f"{plain_number(number)} ms"
-
-
 def change(check: GateCheck) -> str:
     """Returns a change with its interval: `+5.2 % [+3.1, +7.4]`; of the WER in points."""
     if check.metric == "wer":
@@ -131,13 +115,6 @@ def change(check: GateCheck) -> str:
         shown = [f"{100 * (one or 0.0):+.1f}" for one in ends]
         return f"{shown[0]} pp [{shown[1]}, {shown[2]}]"
     return ratio(check.change)
-
-
-def ratio(interval: Interval) -> str:
-    """Returns a ratio as a change in percent with its interval, `–` for ends that are not known."""
-    low, high = (percent(one, 1).removesuffix("%") for one in (interval.low, interval.high))
-    middle = percent(interval.value, 1).replace("%", " %")
-    return f"{middle} [{low}, {high}]"
 
 
 def _changes(result: GateResult, lang: str, clean: Cleaner = plain) -> list[str]:
