@@ -59,9 +59,11 @@ def opened(folders: tuple[Path, ...], lang: str) -> AbstractContextManager[Histo
         InputError: `history_missing` for a folder that is not there.
     """
     from vozmetro.history.store import History
+    from vozmetro.packages import is_dir, is_file
 
-    for folder in folders:
-        if not folder.exists():
+    places = folders or (RUNS_FOLDER,)
+    for folder in places:
+        if not is_dir(folder) and not is_file(folder):
             raise InputError("history_missing", path=folder)
 
     def listen(done: int, of: int) -> None:
@@ -71,7 +73,7 @@ def opened(folders: tuple[Path, ...], lang: str) -> AbstractContextManager[Histo
                 "\r" + t("history.reading", lang, done=done, of=of) + end, err=True, nl=False
             )
 
-    return History.open(folders or (RUNS_FOLDER,), listen=listen, jobs=0)
+    return History.open(places, listen=listen, jobs=0)
 
 
 def _folders() -> Any:
