@@ -12,6 +12,8 @@ from vozmetro.cli import (
     convert,
     corpus,
     decide,
+    gate,
+    history,
     hypotheses,
     listen,
     models,
@@ -54,6 +56,8 @@ def build(lang: str) -> click.Group:
         corpus,
         listen,
         decide,
+        history,
+        gate,
         swap,
         serve,
     ):

@@ -5,36 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.special import bdtr
 
+from vozmetro.judge.interval import Interval as Interval  # noqa: PLC0414
 from vozmetro.judge.rounds import rounds_of
 from vozmetro.judge.sequential import log_e_value, sequential_ranks
 from vozmetro.judge.stationarity import Floats, autocorrelation, residuals, stability
 from vozmetro.measure.records import Run, Sample
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its confidence interval.
-
-    Attributes:
-        value: The estimate.
-        low: Lower end, None where the samples do not resolve it.
-        high: Upper end, None where the samples do not resolve it.
-        n_needed: Effective samples in all that would resolve both ends; None where both are.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    n_needed: int | None = None
-
-    @property
-    def resolved(self) -> bool:
-        """Whether both ends are known."""
-        return self.low is not None and self.high is not None
 
 
 @dataclass(frozen=True)
@@ -141,6 +121,7 @@ def samples_to_resolve(p: float, alpha: float = 0.05) -> int:
     return math.ceil(math.log(alpha / 2) / math.log(max(p, 1 - p)))
 
 
+@cache
 def samples_to_decide(p: float, alpha: float = 0.05) -> int:
     """Returns the smallest n for which both ranks of `sequential_ranks` exist."""
     reach = np.arange(1.0, 10_000.0)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, chop_cells
 
 from vozmetro.i18n import catalogue, t
 from vozmetro.judge.budget import QUALITY_METRICS
-from vozmetro.judge.comparison import Comparison
-from vozmetro.judge.decision import Check, Decision
-from vozmetro.judge.statistics import Interval, RunSummary
-from vozmetro.measure.records import ComparisonRecord, Failure, Note, Run
 from vozmetro.units import GB, plain, size
+
+if TYPE_CHECKING:
+    # Lists of what is known need none of these, and they take longer to import than to print.
+    from vozmetro.judge.comparison import Comparison
+    from vozmetro.judge.decision import Check, Decision
+    from vozmetro.judge.statistics import Interval, RunSummary
+    from vozmetro.measure.records import ComparisonRecord, Failure, Note, Run
 
 ICONS = {"pass": "✅", "fail": "❌", "undecided": "❔"}
 LATENCY = ("p50", "p90", "p99")
@@ -102,6 +105,8 @@ def all_notes(run: Run, decision: Decision) -> list[Note]:
 
     Percentiles that are not resolvable stand beside their limits instead: see `unresolved`.
     """
+    from vozmetro.measure.records import Note
+
     notes: list[Note] = []
     for note in (*run.notes, *decision.notes):
         if note.code == _UNRESOLVED:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich import box
 from rich.console import Console, ConsoleRenderable, Group
 from rich.padding import Padding
 from rich.table import Table
@@ -51,6 +50,7 @@ from vozmetro.report.rows import (
     time_rows,
     transcript_rows,
 )
+from vozmetro.report.tables import indented, new_table, pairs, table, titled
 from vozmetro.report.words import words_text
 from vozmetro.units import plain
 
@@ -141,47 +141,9 @@ def _partial(run: Run, lang: str) -> ConsoleRenderable:
     return Group(Text(""), _listed([("⚠️ ", text)]))
 
 
-def titled(title: str, *body: ConsoleRenderable) -> ConsoleRenderable:
-    """A heading and what stands below it."""
-    return Group(Text(""), Text(title, style="bold"), *body)
-
-
-def pairs(rows: Iterable[Pair]) -> Table:
-    """Labels and their values."""
-    grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
-    grid.add_column(no_wrap=True, style="dim")
-    grid.add_column(overflow="fold")
-    for label, value in rows:
-        grid.add_row(Text(f"  {label}"), Text(value))
-    return grid
-
-
-def _table(*columns: tuple[str, str]) -> Table:
-    """A table of (heading, kind): `left` folds, `right` is a number and is never cut."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading, kind in columns:
-        if kind == "right":
-            table.add_column(Text(heading), justify="right", no_wrap=True)
-        else:
-            table.add_column(Text(heading), overflow="fold", no_wrap=kind == "fixed")
-    return table
-
-
-def table(columns: Iterable[tuple[str, str]], rows: Iterable[Sequence[str]]) -> ConsoleRenderable:
-    """A table of (heading, kind), as in `_table`, and its rows."""
-    made = _table(*columns)
-    for row in rows:
-        made.add_row(*map(Text, row))
-    return _indented(made)
-
-
-def _indented(part: ConsoleRenderable) -> ConsoleRenderable:
-    return Padding(part, (0, 0, 0, 2), expand=False)
-
-
 def _limits(decision: Decision, summary: RunSummary, lang: str) -> ConsoleRenderable:
     percent = f"{decision.confidence * 100:g}"
-    table = _table(
+    table = new_table(
         (t("terminal.metric", lang), "left"),
         (t("terminal.value", lang), "right"),
         (t("terminal.interval", lang, percent=percent), "right"),
@@ -200,7 +162,7 @@ def _limits(decision: Decision, summary: RunSummary, lang: str) -> ConsoleRender
             Text(t("report.role_gates" if check.gates else "report.role_reported", lang)),
         )
     asides = [Text(line, style="yellow") for line in unresolved(summary, decision, lang)]
-    return Group(_indented(table), *map(_indented, asides))
+    return Group(indented(table), *map(indented, asides))
 
 
 def _language(run: Run, lang: str) -> list[ConsoleRenderable]:
@@ -214,7 +176,7 @@ def _language(run: Run, lang: str) -> list[ConsoleRenderable]:
 
 def _items(run: Run, summary: RunSummary, decision: Decision, lang: str) -> list[ConsoleRenderable]:
     rows = item_rows(run, summary, decision)
-    table = _table(
+    table = new_table(
         (t("terminal.prompt" if run.subject.kind == "lm" else "terminal.item", lang), "left"),
         (t("terminal.seconds", lang), "right"),
         ("n", "right"),
@@ -225,7 +187,7 @@ def _items(run: Run, summary: RunSummary, decision: Decision, lang: str) -> list
     )
     for row in rows[:_MOST_ROWS]:
         table.add_row(*(Text(cell) for cell in row))
-    body: list[ConsoleRenderable] = [_indented(table)]
+    body: list[ConsoleRenderable] = [indented(table)]
     body += _more(len(rows), lang)
     body.append(Text("  " + t("terminal.mean_over", lang, what=lengths_text(summary, lang))))
     title = "terminal.prompts" if run.subject.kind == "lm" else "terminal.items"
@@ -242,19 +204,19 @@ def _memory(run: Run, summary: RunSummary, lang: str) -> list[ConsoleRenderable]
     rows = memory_rows(run, summary, lang)
     if not rows:
         return []
-    table = _table(
+    table = new_table(
         (t("terminal.phase", lang), "left"), ("RSS", "right"), ("USS", "right"), ("PSS", "right")
     )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    return [titled(t("terminal.memory", lang), _indented(table))]
+    return [titled(t("terminal.memory", lang), indented(table))]
 
 
 def _transcripts(run: Run, lang: str) -> list[ConsoleRenderable]:
     rows = transcript_rows(run)
     if not rows:
         return []
-    table = _table(
+    table = new_table(
         (t("terminal.item", lang), "left"),
         (t("terminal.reference", lang), "left"),
         (t("terminal.output", lang), "left"),
@@ -266,7 +228,7 @@ def _transcripts(run: Run, lang: str) -> list[ConsoleRenderable]:
     table.width = 78
     words = words_text(run, lang)
     below = [*_more(len(rows), lang), *([_inset(Text(words))] if words else [])]
-    return [titled(t("terminal.transcripts", lang), _indented(table), *below)]
+    return [titled(t("terminal.transcripts", lang), indented(table), *below)]
 
 
 def bullets(title: str, texts: Sequence[str]) -> list[ConsoleRenderable]:
@@ -314,7 +276,7 @@ def _verdict(summary: RunSummary, decision: Decision, lang: str) -> ConsoleRende
 
 
 def _comparison_table(comparison: Comparison, lang: str) -> ConsoleRenderable:
-    table = _table(
+    table = new_table(
         (t("guide.metric", lang), "left"),
         (t("guide.model", lang, letter="A"), "right"),
         (t("guide.model", lang, letter="B"), "right"),
@@ -324,7 +286,7 @@ def _comparison_table(comparison: Comparison, lang: str) -> ConsoleRenderable:
         # The names stand above the table, in full.
         if row.key != "model":
             table.add_row(*(Text(cell) for cell in (row.label, row.a, row.b, row.difference)))
-    return _indented(table)
+    return indented(table)
 
 
 def _comparison_verdict(comparison: Comparison, lang: str) -> ConsoleRenderable:
@@ -362,4 +324,13 @@ def _comparison_verdict(comparison: Comparison, lang: str) -> ConsoleRenderable:
     return Group(Text(""), title, *(_inset(row) for row in rows))
 
 
-__all__ = ["ICONS", "STYLES", "print_comparison", "print_environment", "print_run"]
+__all__ = [
+    "ICONS",
+    "STYLES",
+    "pairs",
+    "print_comparison",
+    "print_environment",
+    "print_run",
+    "table",
+    "titled",  # of `tables`, by the name that others know
+]

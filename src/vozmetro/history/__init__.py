@@ -1,0 +1,1 @@
+"""Records where they lie: found, read once, and asked with SQL."""
