@@ -34,7 +34,7 @@ def read(path: str, size: int) -> list[Row]:
     if size > MOST_BYTES:
         return [_unreadable(path, f"> {MOST_BYTES >> 20} MiB")]
     try:
-        return _rows(path)
+        return _rows(path) or [_unreadable(path, "no subjects")]
     except VozmetroError as error:
         return [_unreadable(path, error.fields.get("detail") or error.code)]
     except Exception as error:  # a foreign file, however it breaks, must not hide all the others

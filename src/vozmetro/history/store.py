@@ -119,11 +119,11 @@ class History:
             ]
             place = cache or _place()
             changed = _load(connection, place)
-            parsed = _update(connection, found, [os.path.abspath(f) for f in folders],  # noqa: PTH100
-                             listen, jobs)  # fmt: skip
+            roots = [os.path.abspath(folder) for folder in folders]  # noqa: PTH100
+            parsed, others = _update(connection, found, roots, listen, jobs)
             if parsed or changed:
                 _keep(connection, place)
-            _restrict(connection, found)
+            _restrict(connection, found, others=others)
             yield cls(connection, len(every), parsed, odd)
         finally:
             connection.close()
@@ -235,23 +235,28 @@ def _update(
     roots: Sequence[str],
     listen: Listener,
     jobs: int,
-) -> int:
-    """Brings `rows` up to date; returns how many files were read or forgotten."""
+) -> tuple[int, bool]:
+    """Brings `rows` up to date.
+
+    Returns:
+        How many files were read or forgotten, and whether `rows` holds files of other folders.
+    """
     told = connection.execute("SELECT DISTINCT file, size, mtime_ns FROM rows").fetchall()
     known = {Found(*one) for one in told}
     here = set(found)
     new = [one for one in found if one not in known]
     paths = {one.path for one in new}
+    missing = known - here
     gone = [
         one.path
-        for one in known - here
+        for one in missing
         if one.path in paths or any(_is_below(one.path, root) for root in roots)
     ]
     if gone:
         connection.execute("DELETE FROM rows WHERE file IN (SELECT unnest(?))", [gone])
     if new:
         _insert(connection, _read_all(new, listen, jobs))
-    return len(new) + len(gone)
+    return len(new) + len(gone), len(missing) > len(gone)
 
 
 def _is_text(path: str) -> bool:
@@ -345,10 +350,9 @@ def _keep(connection: DuckDBPyConnection, place: Path) -> None:
             Path(temporary).unlink(missing_ok=True)
 
 
-def _restrict(connection: DuckDBPyConnection, found: Sequence[Found]) -> None:
+def _restrict(connection: DuckDBPyConnection, found: Sequence[Found], *, others: bool) -> None:
     """Makes `here` of the rows whose files are there now, and shuts the door to all files."""
-    total = connection.execute("SELECT count(DISTINCT file) FROM rows").fetchone() or [0]
-    if total[0] == len(found):
+    if not others:
         connection.execute("CREATE VIEW here AS SELECT * FROM rows")
     else:
         connection.execute(
