@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vozmetro import api, studies
-from vozmetro.cli.report import report as report_again
 from vozmetro.cli.app import build
+from vozmetro.cli.report import report as report_again
 from vozmetro.errors import InputError, ModelError
 from vozmetro.judge.budget import Budget
 from vozmetro.judge.depth_report import Figure, depth_report

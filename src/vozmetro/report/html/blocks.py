@@ -61,11 +61,6 @@ class Table:
         """Returns how a column stands."""
         return self.right[column : column + 1] if column < len(self.right) else ""
 
-    @property
-    def wide(self) -> bool:
-        """Whether a phone may have to scroll it sideways."""
-        return len(self.head) > 4
-
 
 @dataclass(frozen=True)
 class Facts:

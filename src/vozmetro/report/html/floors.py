@@ -42,7 +42,8 @@ def roofline_section(record: Roofline, key: str, make: Maker) -> Section:
         key: Its id.
         make: Of the page.
     """
-    name = say("html.roofline", name=tidy(record.subject), precision=tidy(record.precision))
+    record = _cut(record)
+    name = say("html.roofline", name=record.subject, precision=record.precision)
     head = [say(f"roofline.col_{key}") for key in ("item", *roofline.COLUMNS, "bound")]
 
     def cells(lang: str) -> list[list[str]]:
@@ -63,13 +64,24 @@ def roofline_section(record: Roofline, key: str, make: Maker) -> Section:
         beside.append(Para(rests, "quiet"))
     blocks += make.figure(
         lambda canvas: bars.roofline_bars(record, canvas),
-        say("plots.roofline_title", name=tidy(record.subject)),
+        say("plots.roofline_title", name=record.subject),
         beside,
     )
     blocks += make.table(name, head, rows(cells), "xrrrrrx", hidden=True)
     notes = each(lambda lang: [note_text(note, lang, tidy) for note in record.notes])
     blocks += [Bullets(notes, "warn", title=say("report.notes_title"))] if notes else []
     return Section(key, name, blocks)
+
+
+def _cut(record: Roofline) -> Roofline:
+    """The record with names that fit a sentence."""
+    claim = record.claim
+    if claim is not None:
+        short = {name: tidy(getattr(claim, name)) for name in ("subject", "precision", "item")}
+        claim = claim.model_copy(update=short)
+    machine = record.machine.model_copy(update={"cpu": tidy(record.machine.cpu)})
+    names = {"subject": tidy(record.subject), "precision": tidy(record.precision)}
+    return record.model_copy(update={**names, "claim": claim, "machine": machine})
 
 
 def depths_section(study: DepthStudy, key: str, make: Maker) -> Section:
@@ -165,7 +177,7 @@ def hypotheses_section(
         say("html.claims"),
         head,
         rows(cells),
-        "xrrx",
+        "xxxx",
         tones=[_TONES[one.status] for one in told],
         hidden=True,
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vozmetro.errors import MissingExtraError
 from vozmetro.i18n import t
@@ -165,7 +165,9 @@ def _sections(content: Content, make: Maker) -> tuple[Text, list[tuple[Text, Tex
             found.append(_overview(told, make))
         for one in told:
             parts = [*subjects.evidence(one, make), *subjects.rest(one, make)]
-            fold = "open" if len(told) <= _OPEN or one is told[0] else "closed"
+            fold: Literal["open", "closed"] = (
+                "open" if len(told) <= _OPEN or one is told[0] else "closed"
+            )
             found.append(Section(one.key, one.name, parts=parts, fold=fold))
         found += [
             subjects.unmeasured(run, f"n{number}")
@@ -205,7 +207,7 @@ def _title(content: Content) -> Text:
         if len(content.studies) == 1:
             return say("depths.title", name=tidy(content.studies[0].subject.name))
         if content.beside.studies:
-            return say("html.quality_title")
+            return say("quality.title")
         if len(content.rooflines) == 1:
             one = content.rooflines[0]
             return say("html.roofline", name=tidy(one.subject), precision=tidy(one.precision))

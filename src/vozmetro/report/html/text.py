@@ -28,7 +28,8 @@ _SIGNS = {
     "⬆️": "↑",
 }
 _PICTURES = re.compile("[\U0001f000-\U0001faff]\ufe0f? *|[\u2600-\u27bf]\ufe0f *")
-_CODE = re.compile(r"`([^`]{1,700})`")
+_CODE = re.compile(r"`([^`\s][^`]{0,700})`")
+_NO_CHARACTERS = dict.fromkeys((0xFFFE, 0xFFFF), "\N{REPLACEMENT CHARACTER}")
 
 
 def tidy(value: object, most: int = MOST_CELLS) -> str:
@@ -73,12 +74,17 @@ class Text:
 
     def of(self, lang: str) -> str:
         """Returns the words of one language, as plain text on one line."""
-        return plain(self.es if lang == "es" else self.en)
+        return _line(self.es if lang == "es" else self.en)
+
+
+def _line(text: str) -> str:
+    """Plain text on one line, without what HTML forbids."""
+    return plain(text).translate(_NO_CHARACTERS)
 
 
 def markup(text: str) -> str:
     """Returns plain text as HTML."""
-    lines = [escape(plain(line)) for line in _shorter(text, MOST_TEXT).split("\n")]
+    lines = [escape(_line(line)) for line in _shorter(text, MOST_TEXT).split("\n")]
     # The catalogues' own lists: a dash at the start of a line.
     shown = "<br>".join(f"• {line[2:]}" if line.startswith("- ") else line for line in lines)
     return _CODE.sub(r"<code>\1</code>", shown)

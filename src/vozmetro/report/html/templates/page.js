@@ -18,7 +18,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     for (const one of all(".tools")) one.hidden = false;
     for (const one of all("[data-lang]")) {
-      one.addEventListener("click", () => { speak(one.dataset.lang); keep("lang", one.dataset.lang); });
+      one.addEventListener("click", () => { speak(one.dataset.lang); reach(); keep("lang", one.dataset.lang); });
     }
     for (const one of all(".theme")) {
       one.addEventListener("click", () => {
@@ -31,6 +31,19 @@
     shade();
     system.addEventListener("change", shade);
   });
+  // A table that is wider than its place is scrolled by keyboard too.
+  const reach = () => {
+    for (const one of all(".scroll")) {
+      const names = { tabindex: "0", role: "region", "aria-labelledby": one.querySelector("caption").id };
+      for (const [name, value] of Object.entries(names)) {
+        if (one.scrollWidth > one.clientWidth) one.setAttribute(name, value);
+        else one.removeAttribute(name);
+      }
+    }
+  };
+  addEventListener("DOMContentLoaded", reach);
+  addEventListener("resize", reach);
+  addEventListener("toggle", reach, true);
   // What a link leads to is open.
   const reveal = () => {
     const there = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
