@@ -76,14 +76,15 @@ class SvgCanvas(Canvas):
     def __init__(self, number: int) -> None:
         super().__init__("es")
         self.number = number
-        self.english: dict[str, str] = {}
+        self.both: dict[str, tuple[str, str]] = {}
 
     def words(self, key: str, **fields: object) -> str:
-        """Returns the Spanish words and keeps the English ones."""
-        spanish, english = t(key, "es", **fields), t(key, "en", **fields)
-        if spanish != english:
-            self.english[spanish] = english
-        return spanish
+        """Returns the longer of both languages, for which there must be room, and keeps both."""
+        found = (t(key, "es", **fields), t(key, "en", **fields))
+        longer = max(found, key=len)
+        if found[0] != found[1]:
+            self.both[longer] = found
+        return longer
 
     def drawing(
         self, rows: int = 1, columns: int = 1, *, tall: float = 1.0, **options: Any
@@ -149,7 +150,7 @@ class Drawings:
         if drawn is None:
             return None
         name = f"f{self._count}"
-        return name, _Writer(name, found.english, self._class).page_svg(drawn)
+        return name, _Writer(name, found.both, self._class).page_svg(drawn)
 
     def css(self) -> str:
         """Returns the rules of all figures drawn so far."""
@@ -163,9 +164,9 @@ class _Writer:
     """Writes one of matplotlib's drawings anew, from the few elements and attributes it needs."""
 
     def __init__(
-        self, name: str, english: Mapping[str, str], class_of: Callable[[str], str]
+        self, name: str, both: Mapping[str, tuple[str, str]], class_of: Callable[[str], str]
     ) -> None:
-        self._name, self._english, self._class_of = name, english, class_of
+        self._name, self._both, self._class_of = name, both, class_of
         self._ids: dict[str, str] = {}
 
     def page_svg(self, drawn: bytes) -> str:
@@ -207,13 +208,12 @@ class _Writer:
         return f"<g{attributes}>{inner}</g>" if attributes else inner
 
     def _text(self, attributes: str, said: str) -> str:
-        english = self._english.get(said)
-        if english is None:
+        found = self._both.get(said)
+        if found is None:
             return f"<text{attributes}>{escape(said)}</text>"
-        languages = (("es", said), ("en", english))
         return "".join(
             f'<text{_with_class(attributes, lang)} lang="{lang}">{escape(one)}</text>'
-            for lang, one in languages
+            for lang, one in zip(("es", "en"), found, strict=True)
         )
 
     def _attributes(self, node: ET.Element) -> str:

@@ -34,7 +34,7 @@
   // A table that is wider than its place is scrolled by keyboard too.
   const reach = () => {
     for (const one of all(".scroll")) {
-      const names = { tabindex: "0", role: "region", "aria-labelledby": one.querySelector("caption").id };
+      const names = { tabindex: "0", role: "group", "aria-labelledby": one.querySelector("caption").id };
       for (const [name, value] of Object.entries(names)) {
         if (one.scrollWidth > one.clientWidth) one.setAttribute(name, value);
         else one.removeAttribute(name);
