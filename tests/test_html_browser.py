@@ -134,8 +134,9 @@ def test_it_fits_phone_and_desktop_in_both_languages_and_themes(
 ) -> None:
     reader = Reader(browser, pages[name])
     for size in WIDTHS:
-        for lang in ("es", "en"):
-            for theme in ("light", "dark"):
+        for lang, themes in (("es", ("light", "dark")), ("en", ("dark", "light"))):
+            # Colours change no widths: each language is looked at in one theme, unless for people.
+            for theme in themes if SHOTS else themes[:1]:
                 reader.size(size)
                 reader.click(f"[data-lang={lang}]")
                 if reader.run("return document.documentElement.dataset.theme || 'light'") != theme:
@@ -266,19 +267,20 @@ def test_a_link_opens_what_it_leads_to(browser: Any, pages: dict[str, Path]) -> 
     WebDriverWait(browser, 20).until(lambda _: not reader.run(folded))
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing(browser: Any, pages: dict[str, Path], theme: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "theme", "size"), [("single", "light", "phone"), ("many", "dark", "desktop")]
+)
+def test_axe_finds_nothing(
+    browser: Any, pages: dict[str, Path], name: str, theme: str, size: str
+) -> None:
     axe = pytest.importorskip("axe_core_python.selenium")
-    for name in ("single", "many"):
-        reader = Reader(browser, pages[name])
-        for one in ("light", "dark") if theme == "dark" else ("dark", "light"):
-            reader.run("document.documentElement.dataset.theme = arguments[0]", one)
-        reader.run("for (const one of document.querySelectorAll('details')) one.open = true")
-        for size in WIDTHS:
-            reader.size(size)
-            found = axe.Axe().run(browser)["violations"]
-            told = [(one["id"], one["nodes"][0]["html"][:200]) for one in found]
-            assert told == [], (name, size)
+    reader = Reader(browser, pages[name])
+    reader.size(size)
+    reader.run("document.documentElement.dataset.theme = arguments[0]", theme)
+    reader.run("for (const one of document.querySelectorAll('details')) one.open = true")
+    found = axe.Axe().run(browser)
+    assert len(found["passes"]) > 20
+    assert [(one["id"], one["nodes"][0]["html"][:200]) for one in found["violations"]] == []
 
 
 def test_without_scripts_it_is_whole_in_the_language_asked_for(

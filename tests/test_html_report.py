@@ -165,6 +165,7 @@ def test_a_thousand_samples_are_less_than_a_megabyte(single: Page) -> None:
     assert len(single.source.encode()) < MB / 3
 
 
+@pytest.mark.slow
 def test_a_thousand_clips_are_less_than_a_megabyte() -> None:
     lengths = tuple(0.5 + 0.01 * index for index in range(1000))
     run = make_run(rounds=1, lengths=lengths, text="una frase larga de verdad " * 8)
