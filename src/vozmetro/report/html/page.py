@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from vozmetro.report.html import background, floors, quality
 from vozmetro.report.html import run as subjects
 from vozmetro.report.html.blocks import Block, Links, Para, Section
 from vozmetro.report.html.maker import Maker
+from vozmetro.report.html.subject import Subject
 from vozmetro.report.html.text import Text, both, same, say, tidy
 from vozmetro.report.quality_judged import Beside
 from vozmetro.report.rows import head_rows
@@ -95,8 +97,6 @@ def render(content: Content, lang: str) -> str:
         raise MissingExtraError("html", "jinja2") from error
     from markupsafe import Markup
 
-    from vozmetro import __version__ as version
-
     make = Maker()
     title, facts, sections = _sections(content, make)
     style = _asset("page.css") + make.drawings.css()
@@ -119,7 +119,7 @@ def render(content: Content, lang: str) -> str:
         "script": Markup(script),  # noqa: S704
         "policy": _policy(style, script),
         "say": say,
-        "version": version,
+        "version": version("vozmetro"),
         "safe_svg": Markup,
     }
     return environment.get_template("page.html").render(known)
@@ -151,7 +151,7 @@ def _asset(name: str) -> str:
 def _sections(content: Content, make: Maker) -> tuple[Text, list[tuple[Text, Text]], list[Section]]:
     """The page's title, the facts under it, and its sections."""
     told = [
-        subjects.Subject(one, content.comparisons, content.beside, f"s{number}")
+        Subject(one, content.comparisons, content.beside, f"s{number}")
         for number, one in enumerate(content.judged, 1)
     ]
     alone = len(told) == 1 and not content.unmeasured
@@ -214,7 +214,7 @@ def _title(content: Content) -> Text:
     return say("report.title_many")
 
 
-def _overview(told: Sequence[subjects.Subject], make: Maker) -> Section:
+def _overview(told: Sequence[Subject], make: Maker) -> Section:
     """One line for each subject, for whoever reads no further."""
     body, tones = [], []
     for one in told:

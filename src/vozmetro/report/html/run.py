@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from vozmetro.i18n import t
-from vozmetro.judge.comparison import Comparison
-from vozmetro.judge.decision import Check, Decision
+from vozmetro.judge.checks import Check
+from vozmetro.judge.decision import Decision
 from vozmetro.measure.records import Run
-from vozmetro.report import bars, details, plots, template
-from vozmetro.report.checklist import checklist, other_subject, side
+from vozmetro.report import template
+from vozmetro.report.checklist import checklist
 from vozmetro.report.formatting import (
-    LATENCY,
-    SUMMARY_PERCENT,
     all_notes,
     check_interval,
-    ends,
-    lengths_text,
     limit_text,
     metric_value,
     note_text,
-    number,
-    part_name,
     partial_text,
-    ratio_text,
-    recommendation,
     runs_needed_text,
     state,
     steps,
@@ -35,13 +24,11 @@ from vozmetro.report.formatting import (
     unresolved,
     waiting_text,
 )
-from vozmetro.report.html import background
+from vozmetro.report.html import background, figures
 from vozmetro.report.html.blocks import (
     Block,
     Boxes,
     Bullets,
-    Facts,
-    Fold,
     Para,
     Section,
     Tile,
@@ -50,41 +37,8 @@ from vozmetro.report.html.blocks import (
 )
 from vozmetro.report.html.maker import Maker
 from vozmetro.report.html.quality import subject_blocks
+from vozmetro.report.html.subject import Subject
 from vozmetro.report.html.text import Text, both, each, rows, same, say, tidy
-from vozmetro.report.quality_judged import Beside
-from vozmetro.report.rows import comparison_rows, item_rows, memory_rows, time_rows
-from vozmetro.report.template import Judged
-
-_SLOWEST = 5
-_SLOW_COLUMNS = (0, 1, 3, 4, 6)
-"""Of the table of clips: name, seconds, P50, P90 and state."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A run with all that the page has on it.
-
-    Attributes:
-        judged: The run and its verdict.
-        comparisons: Of the page; those with this subject count.
-        beside: Records on quality.
-        key: Starts the ids of its sections.
-    """
-
-    judged: Judged
-    comparisons: Sequence[Comparison]
-    beside: Beside
-    key: str
-
-    @property
-    def mine(self) -> list[Comparison]:
-        """Comparisons with this subject."""
-        return [found for found in self.comparisons if side(self.judged.run, found)]
-
-    @property
-    def name(self) -> Text:
-        """What to call it."""
-        return same(tidy(subject_name(self.judged.run)))
 
 
 def title(subject: Subject) -> Text:
@@ -102,13 +56,13 @@ def evidence(subject: Subject, make: Maker) -> list[Section]:
     sections = [
         ("verdict", say("report.decision_title"), verdict(subject)),
         ("why", say("html.why"), _why(subject, make)),
-        ("latency", say("html.latency"), _latency(subject, make)),
-        ("length", _length_title(subject), _length(subject, make)),
-        ("time", say("html.time"), _over_time(subject, make)),
-        *_pairs(subject, make),
-        ("memory", say("report.memory_title"), _memory(subject, make)),
-        ("times", say("report.times_title"), _times(subject)),
-        ("turns", say("html.turns"), _turns(subject, make)),
+        ("latency", say("html.latency"), figures.latency(subject, make)),
+        ("length", figures.length_title(subject), figures.length(subject, make)),
+        ("time", say("html.time"), figures.over_time(subject, make)),
+        *figures.pairs(subject, make),
+        ("memory", say("report.memory_title"), figures.memory(subject, make)),
+        ("times", say("report.times_title"), figures.times(subject)),
+        ("turns", say("html.turns"), figures.turns(subject, make)),
         ("quality", say("quality.section"), _quality(subject, make)),
     ]
     return [Section(f"{subject.key}-{key}", name, found) for key, name, found in sections if found]
@@ -243,205 +197,6 @@ def _check_cells(check: Check, lang: str) -> list[str]:
         limit_text(check),
         state(check.status, lang),
     ]
-
-
-def _latency(subject: Subject, make: Maker) -> list[Block]:
-    run, summary, found = subject.judged.run, subject.judged.summary, subject.judged.decision
-    cells = []
-    for name in LATENCY:
-        one = getattr(summary.overall, name)
-        limit = limit_text(found.check(name))
-        cells.append([name.upper(), number(one.value), ends(one.low, one.high, number), limit])
-    overall = summary.overall
-    for key, value in (("mean", overall.mean), ("min", overall.min), ("max", overall.max)):
-        cells.append([key, number(value), "", ""])
-    words = {"mean", "min", "max"}
-
-    def named(lang: str) -> list[list[str]]:
-        return [
-            [t(f"html.{row[0]}", lang) if row[0] in words else row[0], *row[1:]] for row in cells
-        ]
-
-    table = make.table(
-        say("html.percentiles", n=overall.n, percent=SUMMARY_PERCENT),
-        [
-            say("report.col_metric"),
-            same("ms"),
-            say("terminal.interval", percent=SUMMARY_PERCENT),
-            say("terminal.limit"),
-        ],
-        rows(named),
-        "xrrr",
-    )
-    caption = say("plots.alt_latency", name=subject.name.en)
-    return make.figure(
-        lambda canvas: plots.latency_distribution(run, summary, found, canvas), caption, table
-    )
-
-
-def _length_title(subject: Subject) -> Text:
-    is_lm = subject.judged.run.subject.kind == "lm"
-    return say("html.prompt" if is_lm else "html.length")
-
-
-def _length(subject: Subject, make: Maker) -> list[Block]:
-    run, summary, found = subject.judged.run, subject.judged.summary, subject.judged.decision
-    head = [
-        *(say(f"report.col_{name}") for name in ("item", "seconds")),
-        *map(same, ("n", "P50 (ms)", "P90 (ms)")),
-        say("report.col_max"),
-        same(limit_text(found.check("p50"))),
-    ]
-    items = [[tidy(cell) for cell in row] for row in item_rows(run, summary, found)]
-    body = rows(lambda lang: items)
-    table = make.table(say("report.per_length_title"), head, body, "xrrrrr", hidden=True)
-    slow = sorted(
-        zip(summary.per_item.values(), body, strict=True), key=lambda one: -one[0].p50.value
-    )
-    shown = [[row[at] for at in _SLOW_COLUMNS] for _, row in slow[:_SLOWEST]]
-    few = make.table(
-        say("html.slowest_clips", n=len(shown)), [head[at] for at in _SLOW_COLUMNS], shown, "xrrr"
-    )
-    over = Para(
-        both(lambda lang: t("terminal.mean_over", lang, what=lengths_text(summary, lang))), "quiet"
-    )
-    figure = make.figure(
-        lambda canvas: plots.latency_by_length(run, summary, found, canvas),
-        say("plots.alt_length", name=subject.name.en),
-        [over, *few],
-    )
-    return [*figure, Fold(say("html.every_clip"), table)]
-
-
-def _over_time(subject: Subject, make: Maker) -> list[Block]:
-    run, summary = subject.judged.run, subject.judged.summary
-    slowest = sorted(run.samples, key=lambda one: -one.ms)[:_SLOWEST]
-    cells = [
-        [tidy(one.item), number(one.ms), f"{one.at_s:.1f}", str(one.block), str(one.session)]
-        for one in slowest
-    ]
-    table = make.table(
-        say("html.slowest", n=len(slowest)),
-        [say("report.col_item"), same("ms"), *(say(f"html.col_{k}") for k in _PLACES)],
-        [[same(cell) for cell in row] for row in cells],
-        "xrrrr",
-    )
-    told = Bullets(each(lambda lang: details.sampling_texts(subject.judged, lang)))
-    return make.figure(
-        lambda canvas: plots.samples_over_time(run, canvas, summary),
-        say("plots.alt_time", name=subject.name.en),
-        [told, *table],
-    )
-
-
-_PLACES = ("at", "block", "session")
-
-
-def _pairs(subject: Subject, make: Maker) -> list[tuple[str, Text, list[Block]]]:
-    """A section for each comparison; in full where this subject is its A."""
-    found = []
-    for index, one in enumerate(subject.mine, 1):
-        other = tidy(other_subject(subject.judged.run, one))
-        name = say("report.comparison_title", name=other)
-        whole = side(subject.judged.run, one) == "a"
-        blocks: list[Block] = [Para(say("report.comparison_elsewhere", name=other))]
-        if whole:
-            blocks = _compared(one, make)
-        found.append((f"pairs{index}", name, blocks))
-    return found
-
-
-def _compared(one: Comparison, make: Maker) -> list[Block]:
-    fields = {"ratio": ratio_text(one.ratio), "n": one.pairs, "percent": SUMMARY_PERCENT}
-    unfair = each(lambda lang: [note_text(note, lang, tidy) for note in one.record.unfair])
-    advice = both(
-        lambda lang: " ".join([t("guide.recommendation", lang), *recommendation(one, lang, tidy)])
-    )
-    head = [
-        say("guide.metric"),
-        *(say("guide.model", letter=letter) for letter in "AB"),
-        say("guide.difference"),
-    ]
-    body = rows(
-        lambda lang: [
-            [tidy(cell) for cell in (row.label, row.a, row.b, row.difference)]
-            for row in comparison_rows(one, lang)
-        ]
-    )
-    # The names stand above the table, in full: beside the numbers there is no room.
-    named, *body = body
-    names = {letter: cell.en for letter, cell in zip("ab", named[1:3], strict=True)}
-    table = make.table(say("report.full_table"), head, body, "xrrr", hidden=True)
-    figure = make.figure(
-        lambda canvas: plots.comparison_plot(one, canvas),
-        say("plots.alt_comparison", **names),
-        [*table, Para(say(f"report.mode_{one.record.mode}"), "quiet")],
-    )
-    return [
-        Para(say(f"guide.{one.verdict}", **fields), "strong"),
-        Facts([[say("guide.model", letter=x.upper()), same(name)] for x, name in names.items()]),
-        *([Para(advice)] if recommendation(one, "en") else []),
-        *([Bullets(unfair, "warn", title=say("report.unfair"))] if unfair else []),
-        *figure,
-    ]
-
-
-def _memory(subject: Subject, make: Maker) -> list[Block]:
-    run, summary, found = subject.judged.run, subject.judged.summary, subject.judged.decision
-    table = make.table(
-        say("report.memory_title"),
-        [say("report.col_phase"), *map(same, ("RSS", "USS", "PSS"))],
-        rows(lambda lang: memory_rows(run, summary, lang)),
-        "xrrr",
-        hidden=True,
-    )
-    return make.figure(
-        lambda canvas: bars.memory_by_phase(run, summary, found, canvas),
-        say("plots.memory_title", name=subject.name.en),
-        table,
-    )
-
-
-def _times(subject: Subject) -> list[Block]:
-    run, summary = subject.judged.run, subject.judged.summary
-    return [Facts(rows(lambda lang: time_rows(run, summary, lang)))]
-
-
-def _turns(subject: Subject, make: Maker) -> list[Block]:
-    """Where the time of a cascade's turns goes."""
-    run, summary, found = subject.judged.run, subject.judged.summary, subject.judged.decision
-    turns = bars.turns_of(run)
-    if not turns:
-        return []
-    names = list(summary.parts_p50)
-    values = [number(value) for value in summary.parts_p50.values()]
-    parts = make.table(
-        say("html.parts"),
-        [say("html.col_part"), same("P50 (ms)")],
-        rows(
-            lambda lang: [
-                [part_name(name, lang), value] for name, value in zip(names, values, strict=True)
-            ]
-        ),
-        "xr",
-    )
-    drawn = [name for name in (bars.WAIT, *bars.PARTS) if name in names]
-    cells = [
-        [tidy(one.item), number(one.ms), *(number(one.parts.get(name)) for name in drawn)]
-        for one in turns
-    ]
-    each_turn = make.table(
-        say("html.turns_table"),
-        [say("report.col_item"), same("ms"), *(say(f"plots.turn_{name}") for name in drawn)],
-        [[same(cell) for cell in row] for row in cells],
-        "xrrrrr",
-        hidden=True,
-    )
-    return make.figure(
-        lambda canvas: bars.turn_waterfall(run, summary, found, canvas),
-        say("plots.turn_title", name=subject.name.en),
-        [*parts, Para(say("html.turns_note"), "quiet"), Fold(say("html.turns_table"), each_turn)],
-    )
 
 
 def _quality(subject: Subject, make: Maker) -> list[Block]:
