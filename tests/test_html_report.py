@@ -380,6 +380,21 @@ def test_the_page_goes_where_it_is_told_and_still_finds_its_data(tmp_path: Path)
     assert "not tested" not in page.text("en")
 
 
+def test_the_demo_writes_it_with_the_claims_that_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vozmetro.cli.report import write_beside
+
+    run = make_run("whisper-base+piper-joe", "cascade", median_ms=900.0, rounds=24)
+    save(run, tmp_path / "cascade" / "run.json")
+    assert write_beside(tmp_path, [run], [], "es") == tmp_path / "report.html"
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "Whisper + Piper garantiza <200 ms" in page.text("es")
+    assert "✘ refutada" in page.text("es")
+    hide(monkeypatch, "jinja2")
+    assert write_beside(tmp_path, [run], [], "es") is None
+
+
 def test_a_folder_is_no_name_of_a_page(tmp_path: Path) -> None:
     save(make_run(rounds=6), tmp_path / "run.json")
     done = call(tmp_path, "--html", tmp_path)

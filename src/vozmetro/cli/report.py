@@ -18,7 +18,7 @@ from vozmetro.measure.listening_records import load as load_listening
 from vozmetro.measure.quality_records import QualityStudy
 from vozmetro.measure.records import ComparisonRecord, Environment, Run
 from vozmetro.measure.roofline_records import ROOFLINE_FILE, Roofline
-from vozmetro.measure.storage import load_any, record_path
+from vozmetro.measure.storage import COMPARISON_FILE, RUN_FILE, load_any, record_path
 from vozmetro.report.bundle import gather, saved_records, write_report
 from vozmetro.report.html.page import Content, write_html
 from vozmetro.report.places import HTML
@@ -83,7 +83,11 @@ def write_beside(
         OutputError: `unwritable` or `disk_full`.
     """
     judged, compared, unmeasured = gather(runs, comparisons, Beside())
-    content = Content(judged, compared, unmeasured, records=saved_records(folder))
+    saved = saved_records(folder)
+    measured = [folder / name for name in saved if Path(name).name in (RUN_FILE, COMPARISON_FILE)]
+    content = Content(
+        judged, compared, unmeasured, claims=_claims([*runs, *comparisons], measured), records=saved
+    )
     try:
         return write_html(folder / HTML, content, lang)
     except MissingExtraError:
@@ -136,6 +140,9 @@ def _page(path: Path, records: Sequence[Saved], files: Sequence[Path], lang: str
     runs = [record for record in records if isinstance(record, Run)]
     pairs = [record for record in records if isinstance(record, ComparisonRecord)]
     judged, compared, unmeasured = gather(runs, pairs, beside)
+    silent = QualityStudy | ListeningRecord
+    told = zip(files, records, strict=True)
+    speaking = [file for file, one in told if not isinstance(one, silent)]
     content = Content(
         judged,
         compared,
@@ -143,7 +150,7 @@ def _page(path: Path, records: Sequence[Saved], files: Sequence[Path], lang: str
         studies=[record for record in records if isinstance(record, DepthStudy)],
         beside=beside,
         rooflines=[record for record in records if isinstance(record, Roofline)],
-        claims=_claims(records, files),
+        claims=_claims(records, speaking),
         records=[_address(file, path.parent) for file in files],
     )
     return write_html(path, content, lang)
@@ -160,18 +167,16 @@ def _address(file: Path, folder: Path) -> str:
 def _claims(
     records: Sequence[Saved], files: Sequence[Path]
 ) -> tuple[Claims, Sequence[Finding]] | None:
-    """What the guide claims, held against the records."""
+    """What the guide claims, held against the files of those records that speak of it."""
     from vozmetro.hypotheses.files import read_claims, read_evidence
     from vozmetro.judge.evidence import machine_of
     from vozmetro.judge.hypotheses import check
 
-    silent = QualityStudy | ListeningRecord
-    known = [file for file, one in zip(files, records, strict=True) if not isinstance(one, silent)]
-    if not known:
+    if not files:
         return None
     claims = read_claims("guia")
     machine = next((machine_of(one) for one in map(_environment, records) if one), "")
-    return claims, check(claims.claims, read_evidence(known), machine)
+    return claims, check(claims.claims, read_evidence(files), machine)
 
 
 def _environment(record: Saved) -> Environment | None:
