@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vozmetro import api, studies
-from vozmetro.cli import measure
 from vozmetro.cli.app import build
+from vozmetro.cli.report import report as report_again
 from vozmetro.errors import InputError, ModelError
 from vozmetro.judge.budget import Budget
 from vozmetro.judge.depth_report import Figure, depth_report
@@ -438,7 +438,7 @@ def test_the_command_says_extrapolated_everywhere(tmp_path: Path) -> None:
         assert text.count("EXTRAPOLADO") >= 5
         assert "pesos aleatorios" in text
     # Saved studies have their section in a common report.
-    assert measure.report([out], tmp_path / "other", "en") == 0
+    assert report_again([out], tmp_path / "other", None, "en") == 0
     assert "EXTRAPOLATED" in (tmp_path / "other" / "report.md").read_text()
 
 

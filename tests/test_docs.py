@@ -52,6 +52,7 @@ DOCUMENTS = (
     *(name for pair in PAIRS for name in pair),
     "docs/run-schema.md",
     "docs/first-audio.md",
+    "docs/html-report.md",
     "docs/pipeline.md",
     "docs/realtime.md",
     "docs/serving.md",

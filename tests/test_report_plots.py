@@ -12,7 +12,7 @@ from vozmetro.judge.comparison import compare_record
 from vozmetro.judge.decision import judge
 from vozmetro.judge.statistics import summarize_run
 from vozmetro.measure.records import Run
-from vozmetro.report import plots
+from vozmetro.report import canvas, plots
 
 image = pytest.importorskip("matplotlib.image")
 
@@ -100,12 +100,12 @@ def test_axis_is_logarithmic_only_over_a_twentyfold_spread(
     high: float, log: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
-    real = plots.png
+    real = canvas.png
 
     def spy(figure: object) -> bytes:
         seen.append(figure.axes[0].get_yscale())  # type: ignore[attr-defined]
         return real(figure)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(plots, "png", spy)
+    monkeypatch.setattr(canvas, "png", spy)
     plots.samples_over_time(spread(100.0, high), "es")
     assert seen == ["log" if log else "linear"]

@@ -139,11 +139,14 @@ def _report(lang: str) -> click.Command:
     @click.option(
         "--out", type=click.Path(path_type=Path), metavar=say("cli.m_folder"), help=say("cli.out")
     )
+    @click.option(
+        "--html", is_flag=False, flag_value="", metavar=say("cli.m_html"), help=say("cli.html")
+    )
     @shared.language(lang)
-    def report(runs: tuple[Path, ...], out: Path | None) -> int:
-        from vozmetro.cli import measure
+    def report(runs: tuple[Path, ...], out: Path | None, html: str | None) -> int:
+        from vozmetro.cli.report import report as write
 
-        return measure.report(runs, out, lang)
+        return write(runs, out, html, lang)
 
     return _command("report", lang, report)
 

@@ -11,6 +11,7 @@ from vozmetro import api
 from vozmetro.cli.measure import output_folder
 from vozmetro.cli.options import command_line
 from vozmetro.cli.progress import ProgressLine
+from vozmetro.cli.report import write_beside
 from vozmetro.cli.run import INTERRUPTED
 from vozmetro.errors import VozmetroError
 from vozmetro.i18n import t
@@ -80,8 +81,10 @@ def _stages(folder: Path, corpus: str | None, iterations: int, lang: str) -> int
     record = comparison.record
     if record.a.status != "complete":
         return _stopped(record.a, folder, runs, [record], lang)
-    written = write_report(folder, runs, [record], lang)
-    console.print(t("cli.report_written", lang, path=written), soft_wrap=True, markup=False)
+    written = [write_report(folder, runs, [record], lang)]
+    page = write_beside(folder, runs, [record], lang)
+    for path in [*written, *([page] if page else [])]:
+        console.print(t("cli.report_written", lang, path=path), soft_wrap=True, markup=False)
     return 0
 
 

@@ -14,26 +14,21 @@ from vozmetro import api, studies
 from vozmetro.cli.options import RUNS_FOLDER, command_line, to_options
 from vozmetro.cli.progress import ProgressLine
 from vozmetro.cli.run import INTERRUPTED, output, print_json
-from vozmetro.errors import InputError, OutputError, VozmetroError
+from vozmetro.errors import OutputError, VozmetroError
 from vozmetro.i18n import t
 from vozmetro.judge.comparison import Comparison
 from vozmetro.judge.decision import Decision
 from vozmetro.judge.depth_report import DepthReport, depth_report
 from vozmetro.judge.statistics import summarize_run
-from vozmetro.measure.depth_records import AnyRecord, DepthStudy
-from vozmetro.measure.listening_records import LISTENING_FILE, ListeningRecord
-from vozmetro.measure.listening_records import load as load_listening
-from vozmetro.measure.quality_records import QualityStudy
+from vozmetro.measure.depth_records import DepthStudy
 from vozmetro.measure.records import ComparisonRecord, Run
-from vozmetro.measure.roofline_records import Roofline
-from vozmetro.measure.storage import check_writable, load_any
+from vozmetro.measure.storage import check_writable
 from vozmetro.models.checks import parse_parameters
 from vozmetro.planning import new_id
 from vozmetro.report.bundle import comparison_json, summary_json, write_report
 from vozmetro.report.depths import print_study, study_json, write_study
 from vozmetro.report.quality import print_words
-from vozmetro.report.quality_judged import Beside, judged_study, run_pairs, verdict
-from vozmetro.report.quality_page import write_quality
+from vozmetro.report.quality_judged import run_pairs, verdict
 from vozmetro.report.terminal import print_comparison, print_run
 
 # In the order in which the better of two subjects is found.
@@ -97,45 +92,6 @@ def output_folder(given: Path | None, name: str) -> Iterator[Path]:
     finally:
         if not known and not any(folder.iterdir()):
             folder.rmdir()
-
-
-def report(paths: Sequence[Path], out: Path | None, lang: str) -> int:
-    """Writes one report of saved measurements; returns the exit code.
-
-    Raises:
-        InputError: `run_empty` for a run without a measured inference, and what `load` raises.
-    """
-    records = [_record(path) for path in paths]
-    for path, record in zip(paths, records, strict=True):
-        if isinstance(record, Run | DepthStudy) and not record.samples:
-            raise InputError("run_empty", path=path)
-        if isinstance(record, Roofline):
-            raise InputError("run_unreadable", path=path, detail="type: roofline")
-    first = paths[0] if paths[0].is_dir() else paths[0].parent
-    studies = [record for record in records if isinstance(record, QualityStudy)]
-    listening = [record for record in records if isinstance(record, ListeningRecord)]
-    if len(listening) == len(records):
-        raise InputError("report_listening_alone", path=paths[0])
-    if len(studies) == 1 and len(studies) + len(listening) == len(records):
-        written = write_quality(out or first, judged_study(studies[0], listening), lang)
-    else:
-        written = write_report(
-            out or first,
-            [record for record in records if isinstance(record, Run)],
-            [record for record in records if isinstance(record, ComparisonRecord)],
-            lang,
-            studies=[record for record in records if isinstance(record, DepthStudy)],
-            beside=Beside.of(studies, listening),
-        )
-    click.echo(t("cli.report_written", lang, path=written))
-    return 0
-
-
-def _record(path: Path) -> AnyRecord | Roofline | QualityStudy | ListeningRecord:
-    """A saved record of any kind, by its file or its folder."""
-    if path.name == LISTENING_FILE or (path / LISTENING_FILE).is_file():
-        return load_listening(path)
-    return load_any(path)
 
 
 def show_run(run: Run, out: Path, chosen: dict[str, Any], lang: str) -> int:

@@ -112,11 +112,7 @@ def load_any(path: Path | str) -> AnyRecord | Roofline | QualityStudy:
     Raises:
         InputError: As for `load`.
     """
-    path = Path(path)
-    if path.is_dir():
-        names = [path / name for name in RECORD_FILES]
-        names.append(path / QUALITY_FILE)
-        path = next((name for name in names if name.is_file()), path / RUN_FILE)
+    path = record_path(path)
     raw = read_raw(path, SCHEMA_VERSION)
     kinds: dict[str, type[AnyRecord | Roofline | QualityStudy]] = {
         "quality": QualityStudy,
@@ -125,6 +121,19 @@ def load_any(path: Path | str) -> AnyRecord | Roofline | QualityStudy:
         "roofline": Roofline,
     }
     return validated(kinds.get(str(raw.get("type")), Run), _upgraded(raw), path)
+
+
+def record_path(path: Path | str) -> Path:
+    """Returns the file that a record is read from: itself, or the one that its folder holds.
+
+    Args:
+        path: As for `load_any`.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    names = [path / name for name in (*RECORD_FILES, QUALITY_FILE)]
+    return next((name for name in names if name.is_file()), path / RUN_FILE)
 
 
 def read_raw(path: Path, known: int) -> dict[str, Any]:

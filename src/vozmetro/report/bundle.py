@@ -64,12 +64,8 @@ def write_report(
         OutputError: `unwritable` or `disk_full`.
         InputError: `budget_invalid` in a saved run.
     """
-    runs = _with_compared(runs, comparisons)
     beside = beside or Beside()
-    judged = [Judged(run, summarize_run(run), verdict(run, beside)) for run in runs if run.samples]
-    found = [
-        compared(record, beside) for record in comparisons if record.a.samples and record.b.samples
-    ]
+    judged, found, unmeasured = gather(runs, comparisons, beside)
     images: list[list[Drawn]] = []
     comparison_images: list[list[Drawn]] = []
     missing = ""
@@ -80,8 +76,7 @@ def write_report(
             comparison_images.append(_draw_comparison(folder, comparison, number, lang))
     except MissingExtraError:
         missing = _INSTALL_PLOTS
-    attachments = Attachments(images, comparison_images, _records(folder), missing)
-    unmeasured = [run for run in runs if not run.samples]
+    attachments = Attachments(images, comparison_images, saved_records(folder), missing)
     text = render(judged, found, lang, attachments, unmeasured, beside=beside)
     for study in studies:
         # Imported here: it builds on this module.
@@ -96,6 +91,30 @@ def write_report(
     path = folder / REPORT
     write_atomic(path, text.encode())
     return path
+
+
+def gather(
+    runs: Sequence[Run], comparisons: Sequence[ComparisonRecord], beside: Beside
+) -> tuple[list[Judged], list[Comparison], list[Run]]:
+    """Returns what a report is about, judged.
+
+    Args:
+        runs: In the order to show.
+        comparisons: A subject that no run covers is added to the runs.
+        beside: Records on quality; what they say of a subject goes into its verdict.
+
+    Returns:
+        Runs with their verdicts, comparisons with theirs, and runs without any inference.
+
+    Raises:
+        InputError: `budget_invalid` in a saved run.
+    """
+    runs = _with_compared(runs, comparisons)
+    judged = [Judged(run, summarize_run(run), verdict(run, beside)) for run in runs if run.samples]
+    found = [
+        compared(record, beside) for record in comparisons if record.a.samples and record.b.samples
+    ]
+    return judged, found, [run for run in runs if not run.samples]
 
 
 def _with_compared(runs: Sequence[Run], comparisons: Sequence[ComparisonRecord]) -> list[Run]:
@@ -119,7 +138,7 @@ def _draw_run(folder: Path, judged: Judged, number: int, lang: str) -> list[Draw
     draw: dict[str, Callable[[], bytes | None]] = {
         "latency": lambda: plots.latency_distribution(run, summary, decision, lang),
         "length": lambda: plots.latency_by_length(run, summary, decision, lang),
-        "time": lambda: plots.samples_over_time(run, lang),
+        "time": lambda: plots.samples_over_time(run, lang, summary),
     }
     drawn = []
     for what, make in draw.items():
@@ -142,8 +161,8 @@ def _draw_comparison(folder: Path, comparison: Comparison, number: int, lang: st
     return [(t("plots.alt_comparison", lang, a=names[0], b=names[1]), path)]
 
 
-def _records(folder: Path) -> list[str]:
-    """Saved measurements in the folder or one folder below."""
+def saved_records(folder: Path) -> list[str]:
+    """Returns the saved measurements in a folder or one below, relative to it."""
     if not folder.is_dir():
         return []
     found = [folder / name for name in _RECORDS]

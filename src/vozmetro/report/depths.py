@@ -74,6 +74,11 @@ def stage_name(one: Figure, lang: str) -> str:
     return f"{plain(one.name)}{what}"
 
 
+def check_headings(lang: str) -> list[str]:
+    """Returns the headings of `check_rows`."""
+    return [t(f"depths.check_{key}", lang, percent=_PERCENT) for key in _CHECK_COLUMNS]
+
+
 def check_rows(figures: Sequence[Figure], lang: str) -> list[list[str]]:
     """Returns extrapolated against measured for what was measured at full depth too."""
     return [
@@ -179,7 +184,7 @@ def print_study(console: Console, study: DepthStudy, report: DepthReport, lang: 
     parts.append(screen.titled(t("depths.title_terminal", lang), body))
     checked = check_rows(figures, lang)
     if checked:
-        columns = [t(f"depths.check_{key}", lang, percent=_PERCENT) for key in _CHECK_COLUMNS]
+        columns = check_headings(lang)
         sides = ("left", "right", "right", "right", "fixed")
         body = screen.table(zip(columns, sides, strict=True), checked)
         parts.append(screen.titled(t("depths.check_title", lang), body))
@@ -220,7 +225,7 @@ def render_study(study: DepthStudy, report: DepthReport, lang: str, level: int =
     lines += table(headings(study, report, lang), _escaped(rows(figures, lang)), "xrrrrx")
     checked = check_rows(figures, lang)
     if checked:
-        columns = [t(f"depths.check_{key}", lang, percent=_PERCENT) for key in _CHECK_COLUMNS]
+        columns = check_headings(lang)
         lines += heading(below, t("depths.check_title", lang))
         lines += table(columns, _escaped(checked), "xrrrx")
     lines += heading(below, t("depths.facts", lang))

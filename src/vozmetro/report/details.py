@@ -11,6 +11,7 @@ from vozmetro.measure.records import Environment, Run
 from vozmetro.report import language as lm
 from vozmetro.report.escape import code, escape, link_target, table
 from vozmetro.report.formatting import (
+    Cleaner,
     all_notes,
     clock_text,
     lengths_text,
@@ -18,7 +19,9 @@ from vozmetro.report.formatting import (
     subject_name,
 )
 from vozmetro.report.rows import (
+    INPUT_COLUMNS,
     environment_rows,
+    input_rows,
     item_rows,
     item_state_heading,
     memory_rows,
@@ -32,8 +35,20 @@ from vozmetro.units import duration, size
 
 def method(judged: Judged, level: int, lang: str) -> list[str]:
     """Returns how it was measured: clock, threads, sampling, intervals."""
-    run, summary = judged.run, judged.summary
-    settings, overall = run.settings, summary.overall
+    lines = method_texts(judged, lang, code)
+    return [*heading(level, t("report.method_title", lang)), *(f"- {line}" for line in lines)]
+
+
+def method_texts(judged: Judged, lang: str, shown: Cleaner) -> list[str]:
+    """Returns how it was measured in sentences.
+
+    Args:
+        judged: What was measured.
+        lang: `es` or `en`.
+        shown: Makes the command line harmless for the output at hand.
+    """
+    run, settings = judged.run, judged.run.settings
+    sampling, effective = sampling_texts(judged, lang)
     lines = [
         clock_text(run, lang),
         t(
@@ -42,6 +57,39 @@ def method(judged: Judged, level: int, lang: str) -> list[str]:
             n=settings.threads,
             allowed=run.environment.cores_allowed,
         ),
+        sampling,
+        t(
+            f"report.method_until_{settings.until}",
+            lang,
+            max=duration(settings.max_time_s),
+        ),
+        effective,
+        t("report.method_intervals", lang, percent=f"{judged.decision.confidence * 100:g}"),
+        t("report.method_abba", lang),
+    ]
+    if settings.command:
+        command = shown(shlex.join(settings.command))
+        lines.append(t("report.method_command", lang, command=command))
+    return lines
+
+
+def environments(runs: Sequence[Run], level: int, lang: str) -> list[str]:
+    """Returns the machine: once if all runs had the same, else once for each."""
+    distinct = machines(runs)
+    lines = heading(level, t("report.environment_title", lang))
+    for environment, names in distinct:
+        if len(distinct) > 1:
+            lines += ["", f"**{', '.join(map(escape, names))}**", ""]
+        rows = environment_rows(environment, lang)
+        lines += [f"- {label}: {escape(value)}" for label, value in rows]
+    return lines
+
+
+def sampling_texts(judged: Judged, lang: str) -> tuple[str, str]:
+    """Returns how samples were taken, and how many independent ones they are worth."""
+    run, summary = judged.run, judged.summary
+    settings, overall = run.settings, summary.overall
+    return (
         t(
             "report.method_sampling",
             lang,
@@ -53,27 +101,17 @@ def method(judged: Judged, level: int, lang: str) -> list[str]:
             iterations=settings.iterations,
         ),
         t(
-            f"report.method_until_{settings.until}",
-            lang,
-            max=duration(settings.max_time_s),
-        ),
-        t(
             "report.method_effective",
             lang,
             n=overall.n,
             r=f"{overall.autocorrelation:.2f}",
             effective=f"{overall.n_effective:.0f}",
         ),
-        t("report.method_intervals", lang, percent=f"{judged.decision.confidence * 100:g}"),
-        t("report.method_abba", lang),
-    ]
-    if settings.command:
-        lines.append(t("report.method_command", lang, command=code(shlex.join(settings.command))))
-    return [*heading(level, t("report.method_title", lang)), *(f"- {line}" for line in lines)]
+    )
 
 
-def environments(runs: Sequence[Run], level: int, lang: str) -> list[str]:
-    """Returns the machine: once if all runs had the same, else once for each."""
+def machines(runs: Sequence[Run]) -> list[tuple[Environment, list[str]]]:
+    """Returns each machine once, with the names of the subjects measured on it."""
     distinct: dict[str, tuple[Environment, list[str]]] = {}
     for run in runs:
         # What changes from minute to minute does not make it another machine.
@@ -81,14 +119,8 @@ def environments(runs: Sequence[Run], level: int, lang: str) -> list[str]:
             update={"load": None, "ram_available": 0, "frequency_mhz": None, "noise": None}
         )
         found = distinct.setdefault(steady.model_dump_json(), (run.environment, []))
-        found[1].append(escape(subject_name(run)))
-    lines = heading(level, t("report.environment_title", lang))
-    for environment, names in distinct.values():
-        if len(distinct) > 1:
-            lines += ["", f"**{', '.join(names)}**", ""]
-        rows = environment_rows(environment, lang)
-        lines += [f"- {label}: {escape(value)}" for label, value in rows]
-    return lines
+        found[1].append(subject_name(run))
+    return list(distinct.values())
 
 
 def times(judged: Judged, level: int, lang: str) -> list[str]:
@@ -126,21 +158,10 @@ def per_length(judged: Judged, level: int, lang: str) -> list[str]:
         "",
         *table(header, rows, "xrrrrr"),
     ]
-    inputs = [
-        [
-            escape(item.id),
-            escape(found.name),
-            escape(found.dtype),
-            "×".join(map(str, found.shape)),
-            escape(found.rule),
-        ]
-        for item in judged.run.items
-        for found in item.inputs
-    ]
+    inputs = [[escape(cell) for cell in row] for row in input_rows(judged.run)]
     if inputs:
-        names = ("item", "input", "dtype", "shape", "rule")
         lines += heading(level, t("report.inputs_title", lang))
-        lines += table([t(f"report.col_{name}", lang) for name in names], inputs)
+        lines += table([t(f"report.col_{name}", lang) for name in INPUT_COLUMNS], inputs)
     return lines
 
 

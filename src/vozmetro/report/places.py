@@ -1,4 +1,5 @@
 """Names of the files of a report in its folder."""
 
 REPORT = "report.md"
+HTML = "report.html"
 PLOTS = "plots"

@@ -19,6 +19,7 @@ from vozmetro.quality.summary import Row, SystemQuality
 from vozmetro.report import quality_plots
 from vozmetro.report.escape import code, escape, table
 from vozmetro.report.formatting import (
+    Cleaner,
     check_interval,
     finite,
     limit_text,
@@ -55,6 +56,7 @@ from vozmetro.report.quality_voices import (
 )
 from vozmetro.report.rows import environment_rows
 from vozmetro.report.template import heading
+from vozmetro.units import plain
 
 _MOST_WRONG = 20
 """Utterances with most errors that are listed."""
@@ -88,12 +90,26 @@ def section(run: Run, beside: Beside, level: int, lang: str) -> list[str]:
 
 
 def _people(listening: Sequence[ListeningRecord], subject: Subject, lang: str) -> list[str]:
-    lines = [
-        "- "
-        + t(
+    lines = [f"- {text}" for text in people_texts(listening, subject, lang, escape)]
+    return ["", *lines] if lines else []
+
+
+def people_texts(
+    listening: Sequence[ListeningRecord], subject: Subject, lang: str, clean: Cleaner
+) -> list[str]:
+    """Returns what people said of a subject, a sentence for each scale.
+
+    Args:
+        listening: Results of tests.
+        subject: Whose.
+        lang: `es` or `en`.
+        clean: Makes text from outside harmless for the output at hand.
+    """
+    return [
+        t(
             "quality.people",
             lang,
-            scale=escape(one.scale),
+            scale=clean(one.scale),
             value=f"{one.value:.2f}",
             low="–" if one.low is None else f"{one.low:.2f}",
             high="–" if one.high is None else f"{one.high:.2f}",
@@ -104,7 +120,6 @@ def _people(listening: Sequence[ListeningRecord], subject: Subject, lang: str) -
         for one in record.systems
         if one.name in listening_names(subject)
     ]
-    return ["", *lines] if lines else []
 
 
 def write_quality(folder: Path, judged: JudgedStudy, lang: str) -> Path:
@@ -231,31 +246,34 @@ def _words(quality: SystemQuality, lang: str) -> list[str]:
 
 
 def _wrong(quality: SystemQuality, level: int, lang: str) -> list[str]:
-    """The utterances with most errors: what a reader would listen to first."""
+    rows = [[escape(cell) for cell in row] for row in worst_rows(quality)]
+    if not rows:
+        return []
+    header = [t(key, lang) for key in WORST_COLUMNS]
+    return [*heading(level, t("quality.worst", lang)), *table(header, rows, "xr")]
+
+
+WORST_COLUMNS = ("terminal.item", "quality.col_errors", "terminal.reference", "terminal.output")
+"""Keys of the headings of `worst_rows`."""
+
+
+def worst_rows(quality: SystemQuality) -> list[tuple[str, str, str, str]]:
+    """Returns the utterances with most errors: what a reader would listen to first."""
     clean = quality.row()
     if clean is None:
         return []
     errors = clean.folded.errors
     worst = sorted(range(len(clean.takes)), key=lambda index: -int(errors[index]))[:_MOST_WRONG]
-    rows = [
-        [
-            escape(clean.takes[index].item.id),
+    return [
+        (
+            plain(clean.takes[index].item.id),
             str(int(errors[index])),
-            escape(clean.takes[index].item.text),
-            escape(clean.takes[index].output) or "–",
-        ]
+            plain(clean.takes[index].item.text),
+            plain(clean.takes[index].output) or "–",
+        )
         for index in worst
         if errors[index]
     ]
-    if not rows:
-        return []
-    header = [
-        t("terminal.item", lang),
-        t("quality.col_errors", lang),
-        t("terminal.reference", lang),
-        t("terminal.output", lang),
-    ]
-    return [*heading(level, t("quality.worst", lang)), *table(header, rows, "xr")]
 
 
 def _voices(study: QualityStudy, level: int, lang: str) -> list[str]:

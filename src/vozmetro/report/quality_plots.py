@@ -6,32 +6,44 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vozmetro.i18n import t
 from vozmetro.judge.statistics import percentile
 from vozmetro.quality.noise_curve import NoiseCurve
 from vozmetro.quality.summary import Row, SystemQuality
-from vozmetro.report.plots import BLUE, DARK, ORANGE, drawing, label_name, legend, png, scale
+from vozmetro.report.canvas import (
+    BLUE,
+    DARK,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    Where,
+    canvas_of,
+    label_name,
+    scale,
+)
 from vozmetro.units import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MARKERS = "osD^vP*X"
-_COLORS = (BLUE, ORANGE, DARK, "#5b8c5a", "#8e5ea2")
+_COLORS = (BLUE, ORANGE, DARK, GREEN, PURPLE)
 _LINES = ("-", "--", "-.", ":")
 
 
-def words_against_latency(points: Sequence[tuple[str, Row]], limit_ms: float, lang: str) -> bytes:
+def words_against_latency(
+    points: Sequence[tuple[str, Row]], limit_ms: float, where: Where
+) -> bytes:
     """Returns WER against the median latency, one point for each subject.
 
     Args:
         points: Names, and the rows of the same utterances as recorded.
         limit_ms: The P50 limit, drawn as a line.
-        lang: Of titles and labels.
+        where: Language of a PNG file, or what to draw on.
     """
+    canvas = canvas_of(where)
     import numpy as np
 
-    with drawing() as (drawn, axis):
+    with canvas.drawing() as (drawn, axis):
         middles = [percentile(np.array(row.ms), 0.5) for _, row in points]
         for index, ((name, row), middle) in enumerate(zip(points, middles, strict=True)):
             axis.errorbar(
@@ -52,22 +64,23 @@ def words_against_latency(points: Sequence[tuple[str, Row]], limit_ms: float, la
         scale(axis, "x", [limit_ms, *(middle.value for middle in middles)])
         axis.axvline(
             limit_ms, color=DARK, lw=1.2, ls=":",
-            label=t("plots.limit_line", lang, name="P50", value=f"{limit_ms:g}"),
+            label=canvas.say("limit_line", name="P50", value=f"{limit_ms:g}"),
         )  # fmt: skip
-        axis.set_title(t("plots.words_latency_title", lang))
-        axis.set(xlabel=t("plots.latency_axis", lang), ylabel=t("plots.wer_axis", lang))
+        canvas.title(axis, canvas.say("words_latency_title"))
+        axis.set(xlabel=canvas.say("latency_axis"), ylabel=canvas.say("wer_axis"))
         axis.set_ylim(bottom=0)
-        legend(drawn, axis)
-        return png(drawn)
+        canvas.legend(drawn, axis)
+        return canvas.finish(drawn)
 
 
-def words_against_noise(systems: Sequence[SystemQuality], lang: str) -> bytes | None:
+def words_against_noise(systems: Sequence[SystemQuality], where: Where) -> bytes | None:
     """Returns WER against SNR, a line for each subject and kind of noise; None where none has one.
 
     Args:
         systems: With their curves.
-        lang: Of titles and labels.
+        where: Language of a PNG file, or what to draw on.
     """
+    canvas = canvas_of(where)
     curves = [(one.name, kind, curve) for one in systems for kind, curve in one.curves.items()]
     if not curves:
         return None
@@ -77,22 +90,22 @@ def words_against_noise(systems: Sequence[SystemQuality], lang: str) -> bytes | 
     grid = grid or [0.0]
     # Clean speech has no SNR: it stands a step beyond the quietest noise.
     clean = grid[-1] + max(5.0, (grid[-1] - grid[0]) / 4)
-    with drawing() as (drawn, axis):
+    with canvas.drawing() as (drawn, axis):
         for index, (name, kind, curve) in enumerate(curves):
             # Beside each other, or their intervals would hide one another.
             shift = 0.012 * (clean - grid[0]) * (index - (len(curves) - 1) / 2)
             label = f"{label_name(name, 30)} · {plain(kind)}"
             _curve(axis, curve, label, index=index, clean=clean, shift=shift)
-        axis.set_title(t("plots.words_noise_title", lang))
-        axis.set(xlabel=t("plots.snr_axis", lang), ylabel=t("plots.wer_axis", lang))
+        canvas.title(axis, canvas.say("words_noise_title"))
+        axis.set(xlabel=canvas.say("snr_axis"), ylabel=canvas.say("wer_axis"))
         ticks = sorted({*grid, 0.0} if grid[0] <= 0 else grid)
-        names = [*(f"{snr:g}" for snr in ticks), t("plots.clean", lang)]
+        names = [*(f"{snr:g}" for snr in ticks), canvas.say("clean")]
         axis.set_xticks([*ticks, clean], names)
         axis.set_ylim(bottom=0)
         # From quiet to loud, as the noise grows.
         axis.set_xlim(clean + 2, grid[0] - 2)
-        legend(drawn, axis)
-        return png(drawn)
+        canvas.legend(drawn, axis)
+        return canvas.finish(drawn)
 
 
 def _bars(estimates: Sequence[tuple[float, float, float]]) -> list[list[float]]:

@@ -16,6 +16,8 @@ from vozmetro.units import GB, plain, size
 
 _NAME = 17  # cells of the item's name
 _INDENT = (0, 0, 0, 2)
+COLUMNS = ("bytes", "ops", "floor", "p50", "ratio")
+"""Keys `roofline.col_<key>` of the figures of `cells`."""
 
 
 def print_roofline(console: Console, record: Roofline, lang: str) -> None:
@@ -93,24 +95,24 @@ def _table(record: Roofline, lang: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
     # Only the name may be cut, where a terminal is narrow.
     table.add_column(t("roofline.col_item", lang), no_wrap=True)
-    for column in ("bytes", "ops", "floor", "p50", "ratio"):
+    for column in COLUMNS:
         width = cell_len(t(f"roofline.col_{column}", lang))
-        cells = [_cells(one)[column] for one in record.items]
-        width = max([width, *map(len, cells)])
+        shown = [cells(one)[column] for one in record.items]
+        width = max([width, *map(len, shown)])
         heading = t(f"roofline.col_{column}", lang)
         table.add_column(heading, justify="right", no_wrap=True, min_width=width)
     bounds = [t(f"roofline.bound_{bound}", lang) for bound in ("memory", "compute")]
     widest = max(map(cell_len, bounds))
     table.add_column(t("roofline.col_bound", lang), no_wrap=True, min_width=widest)
     for one in record.items:
-        cells_of = _cells(one)
+        figures = cells(one)
         bound = t(f"roofline.bound_{one.bound}", lang)
-        table.add_row(clip(_item(one, lang), _NAME), *cells_of.values(), bound)
+        table.add_row(clip(item_name(one, lang), _NAME), *figures.values(), bound)
     return table
 
 
-def _cells(one: Floor) -> dict[str, str]:
-    """The figures of a row by their columns."""
+def cells(one: Floor) -> dict[str, str]:
+    """Returns the figures of a row by their columns."""
     return {
         "bytes": size(one.bytes),
         "ops": _giga(2 * sum(one.macs.values())),
@@ -120,7 +122,8 @@ def _cells(one: Floor) -> dict[str, str]:
     }
 
 
-def _item(one: Floor, lang: str) -> str:
+def item_name(one: Floor, lang: str) -> str:
+    """Returns what a floor is of."""
     if one.unit != "inference" and one.length:
         return t(f"roofline.item_{one.unit}", lang, tokens=f"{one.length:g}")
     return plain(one.item)

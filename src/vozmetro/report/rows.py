@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from os.path import commonpath
 
 from vozmetro.i18n import t
 from vozmetro.judge.comparison import Comparison
 from vozmetro.judge.decision import Check, Decision
 from vozmetro.judge.statistics import RunSummary
-from vozmetro.measure.records import Environment, Memory, Run, Subject
+from vozmetro.measure.records import Environment, Memory, Run, Session, Subject
 from vozmetro.report.formatting import (
     ICONS,
+    Cleaner,
     Pair,
     check_interval,
     in_seconds,
@@ -22,9 +24,16 @@ from vozmetro.report.formatting import (
     rate,
     ratio_text,
     seconds,
+    subject_name,
+    when,
 )
 from vozmetro.report.words import percentage, words_of
 from vozmetro.units import GB, count, ms, percent, plain, size
+
+PHASES = ("start", "loaded", "warm", "end")
+"""Phases of a worker's life at which its RAM is looked at, in order."""
+INPUT_COLUMNS = ("item", "input", "dtype", "shape", "rule")
+"""Keys `report.col_<key>` of the headings of `input_rows`."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,69 @@ class ComparisonRow:
     a: str
     b: str
     difference: str
+
+
+def head_rows(run: Run, lang: str, clean: Cleaner = plain) -> list[Pair]:
+    """Returns the first facts of the guide's report: date, hardware, ONNX Runtime.
+
+    Args:
+        run: What was measured.
+        lang: `es` or `en`.
+        clean: Makes text from outside harmless for the output at hand.
+    """
+    env = run.environment
+    hardware = t(
+        "report.hardware",
+        lang,
+        cpu=clean(env.cpu),
+        cores=env.cores_allowed,
+        ram=size(env.ram_total).replace(" ", ""),
+        device=t("report.cpu_only", lang)
+        if run.subject.device == "cpu"
+        else clean(env.gpu or run.subject.device),
+    )
+    version = env.versions.get("onnxruntime", "")
+    rows = (
+        ("date", clean(when(run.created, lang))),
+        ("hardware", hardware),
+        ("ort", clean(version) if version else t("report.not_used", lang)),
+    )
+    return [(t(f"report.head_{key}", lang), value) for key, value in rows]
+
+
+def model_rows(
+    run: Run, lang: str, clean: Cleaner = plain, path: Cleaner | None = None
+) -> list[Pair]:
+    """Returns the guide's facts of the model.
+
+    Args:
+        run: What was measured.
+        lang: `es` or `en`.
+        clean: Makes text from outside harmless for the output at hand.
+        path: The same for the path of its files.
+    """
+    subject = run.subject
+    label = f"{subject.format} {subject.precision}"
+    if subject.weights == "dummy":
+        label += f", {t('report.dummy_weights', lang)}"
+    rows = [
+        ("name", clean(subject_name(run))),
+        ("path", (path or clean)(_folder(run)) or t("report.no_files", lang)),
+        ("size", size(subject.bytes) if subject.files else "–"),
+        ("format", clean(label)),
+        ("parameters", count(subject.parameters)),
+        ("engines", clean(", ".join(subject.engines)) or "–"),
+        ("threads", str(run.settings.threads)),
+    ]
+    return [(t(f"report.model_{key}", lang), value) for key, value in rows]
+
+
+def _folder(run: Run) -> str:
+    paths = [file.path for file in run.subject.files]
+    try:
+        return commonpath(paths) if paths else ""
+    except ValueError:  # absolute and relative paths mixed
+        return paths[0]
 
 
 def subject_parts(run: Run, lang: str) -> list[str]:
@@ -124,17 +196,21 @@ def time_rows(run: Run, summary: RunSummary, lang: str) -> list[Pair]:
 
 def memory_rows(run: Run, summary: RunSummary, lang: str) -> list[tuple[str, str, str, str]]:
     """Returns phase, RSS, USS and PSS of the session with the highest peak, then the peak."""
-    if not run.sessions:
+    worst = heaviest(run)
+    if worst is None:
         return []
-    worst = max(run.sessions, key=lambda session: session.peak_rss)
-    phases = ("start", "loaded", "warm", "end")
     rows = [
         (t(f"report.phase_{phase}", lang), *_memory(worst.memory[phase]))
-        for phase in phases
+        for phase in PHASES
         if phase in worst.memory
     ]
     rows.append((t("report.phase_peak", lang), size(summary.peak_rss), "–", "–"))
     return rows
+
+
+def heaviest(run: Run) -> Session | None:
+    """Returns the session with the highest peak; None where there is none."""
+    return max(run.sessions, key=lambda session: session.peak_rss, default=None)
 
 
 def _memory(memory: Memory) -> tuple[str, str, str]:
@@ -166,6 +242,21 @@ def item_rows(
             )
         )
     return rows
+
+
+def input_rows(run: Run) -> list[tuple[str, str, str, str, str]]:
+    """Returns how the inputs of a graph got their shapes, see INPUT_COLUMNS."""
+    return [
+        (
+            plain(item.id),
+            plain(found.name),
+            plain(found.dtype),
+            "×".join(map(str, found.shape)),
+            plain(found.rule),
+        )
+        for item in run.items
+        for found in item.inputs
+    ]
 
 
 def transcript_rows(run: Run) -> list[tuple[str, str, str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonpath
 
 from vozmetro.i18n import t
 from vozmetro.judge.comparison import Comparison
@@ -16,6 +15,7 @@ from vozmetro.report.escape import code, escape, table
 from vozmetro.report.formatting import (
     ICONS,
     SUMMARY_PERCENT,
+    Cleaner,
     check_interval,
     failing_gates,
     in_seconds,
@@ -28,17 +28,15 @@ from vozmetro.report.formatting import (
     runs_needed_text,
     state,
     steps,
-    subject_name,
     sure_text,
     unfit,
     unresolved,
     waiting_text,
-    when,
 )
 from vozmetro.report.quality_judged import Beside
-from vozmetro.report.rows import comparison_rows
+from vozmetro.report.rows import comparison_rows, head_rows, model_rows
 from vozmetro.report.words import percentage, words_of
-from vozmetro.units import GB, count, percent, size
+from vozmetro.units import GB, percent
 
 
 @dataclass(frozen=True)
@@ -57,54 +55,17 @@ def heading(level: int, text: str) -> list[str]:
 
 def head(run: Run, lang: str) -> list[str]:
     """Returns the template's first lines: date, hardware, ONNX Runtime."""
-    env = run.environment
-    hardware = t(
-        "report.hardware",
-        lang,
-        cpu=escape(env.cpu),
-        cores=env.cores_allowed,
-        ram=size(env.ram_total).replace(" ", ""),
-        device=t("report.cpu_only", lang)
-        if run.subject.device == "cpu"
-        else escape(env.gpu or run.subject.device),
-    )
-    version = env.versions.get("onnxruntime", "")
-    rows = (
-        ("date", escape(when(run.created, lang))),
-        ("hardware", hardware),
-        ("ort", escape(version) if version else t("report.not_used", lang)),
-    )
     # Two spaces at the end keep the template's lines apart.
-    return [f"**{t(f'report.head_{key}', lang)}**: {value}  " for key, value in rows]
+    return [f"**{label}**: {value}  " for label, value in head_rows(run, lang, escape)]
 
 
 def model(run: Run, level: int, lang: str) -> list[str]:
     """Returns "Modelo Testeado"."""
-    subject = run.subject
-    label = f"{subject.format} {subject.precision}"
-    if subject.weights == "dummy":
-        label += f", {t('report.dummy_weights', lang)}"
-    rows = [
-        ("name", escape(subject_name(run))),
-        ("path", code(_path(run)) or t("report.no_files", lang)),
-        ("size", size(subject.bytes) if subject.files else "–"),
-        ("format", escape(label)),
-        ("parameters", count(subject.parameters)),
-        ("engines", escape(", ".join(subject.engines)) or "–"),
-        ("threads", str(run.settings.threads)),
-    ]
+    rows = model_rows(run, lang, escape, code)
     return [
         *heading(level, t("report.model_title", lang)),
-        *(f"- {t(f'report.model_{key}', lang)}: {value}" for key, value in rows),
+        *(f"- {label}: {value}" for label, value in rows),
     ]
-
-
-def _path(run: Run) -> str:
-    paths = [file.path for file in run.subject.files]
-    try:
-        return commonpath(paths) if paths else ""
-    except ValueError:  # absolute and relative paths mixed
-        return paths[0]
 
 
 def latency(judged: Judged, level: int, lang: str) -> list[str]:
@@ -121,13 +82,7 @@ def latency(judged: Judged, level: int, lang: str) -> list[str]:
         t("report.col_target", lang),
         "✅/❌",
     ]
-    gates = [check.metric for check in decision.checks if check.gates]
-    note = t(
-        "report.interval_note",
-        lang,
-        percent=f"{decision.confidence * 100:g}",
-        gates=_metrics(gates, lang),
-    )
+    note = interval_note(decision, lang)
     asides = [f"- {text}" for text in unresolved(summary, decision, lang)]
     return [
         *heading(level, t("report.latency_title", lang)),
@@ -136,6 +91,17 @@ def latency(judged: Judged, level: int, lang: str) -> list[str]:
         note,
         *(["", *asides] if asides else []),
     ]
+
+
+def interval_note(decision: Decision, lang: str) -> str:
+    """Returns what the brackets mean, and which limits gate."""
+    gates = [check.metric for check in decision.checks if check.gates]
+    return t(
+        "report.interval_note",
+        lang,
+        percent=f"{decision.confidence * 100:g}",
+        gates=_metrics(gates, lang),
+    )
 
 
 def _limit_row(check: Check, lang: str) -> list[str]:
@@ -306,16 +272,22 @@ def boxes(
     ]
 
 
-def box_text(box: Box, lang: str) -> str:
-    """Returns a box's words and its reason."""
+def box_text(box: Box, lang: str, clean: Cleaner = escape) -> str:
+    """Returns a box's words and its reason.
+
+    Args:
+        box: Of the checklist.
+        lang: `es` or `en`.
+        clean: Makes text from outside harmless for the output at hand.
+    """
     fields = dict(box.fields)
     if box.key == "comparison" and not fields["other"]:
         fields["other"] = t("report.another_model", lang)
-    words = note_text(Note(code=f"report.check_{box.key}", fields=fields), lang, escape)
-    return f"{words} — {_reason(box, lang)}"
+    words = note_text(Note(code=f"report.check_{box.key}", fields=fields), lang, clean)
+    return f"{words} — {_reason(box, lang, clean)}"
 
 
-def _reason(box: Box, lang: str) -> str:
+def _reason(box: Box, lang: str, clean: Cleaner) -> str:
     fields = dict(box.reason.fields)
     if "state" in fields:
         fields["state"] = t(f"report.state_{fields['state']}", lang)
@@ -323,4 +295,4 @@ def _reason(box: Box, lang: str) -> str:
         fields["names"] = _metrics(fields["names"].split(","), lang)
     if "needed" in fields:
         fields["needed"] = runs_needed_text(int(fields["needed"] or 0) or None, lang)
-    return note_text(box.reason.model_copy(update={"fields": fields}), lang, escape)
+    return note_text(box.reason.model_copy(update={"fields": fields}), lang, clean)
