@@ -82,6 +82,13 @@ def test_a_cascade_answers_for_its_parts() -> None:
     assert verdict(GUIDE["pipeline-guarantee"], *evidence).status == "refuted"
 
 
+def test_what_is_left_of_a_part_in_a_turn_is_no_time_of_its_model() -> None:
+    run = make_run("whisper-small+piper-joe", "cascade", median_ms=30.0)
+    turns = run.model_copy(update={"settings": run.settings.model_copy(update={"hangover_s": 0.2})})
+    assert {one.part for one in from_run(run)} == {"", "stt", "tts_first_audio"}
+    assert {one.part for one in from_run(turns)} == {""}
+
+
 def test_other_models_do_not_answer() -> None:
     base = from_run(make_run("whisper-base", median_ms=70.0))
     assert verdict(GUIDE["whisper-small"], *base).status == "not_tested"

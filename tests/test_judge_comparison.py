@@ -71,6 +71,7 @@ def test_no_difference_and_who_meets_the_budget():
     assert codes(waiting)[0] == "rec_only_decided"
     open_ = compare_record(record_of(run_of("a", rounds=2), run_of("b", rounds=2)))
     assert codes(open_) == ["rec_undecided", "rec_few_pairs"]
+    assert median_ratio(np.array([])).n_needed == median_ratio(np.zeros(2)).n_needed == 6
     assert open_.verdict == "no_difference_shown"
 
 

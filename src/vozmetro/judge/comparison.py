@@ -13,7 +13,13 @@ from vozmetro.judge.advice import LABELS, short_name, suspect_codes
 from vozmetro.judge.budget import Budget
 from vozmetro.judge.decision import Decision, judge
 from vozmetro.judge.stationarity import Floats, autocorrelation
-from vozmetro.judge.statistics import Interval, RunSummary, percentile, summarize_run
+from vozmetro.judge.statistics import (
+    Interval,
+    RunSummary,
+    percentile,
+    samples_to_resolve,
+    summarize_run,
+)
 from vozmetro.measure.quality_records import Figure
 from vozmetro.measure.records import ComparisonRecord, Note, Run
 from vozmetro.units import ms, percent
@@ -100,7 +106,7 @@ def median_ratio(ratios: Floats) -> Interval:
         ratios: Log ratios in the order taken, shape [N].
     """
     if not len(ratios):
-        return Interval(math.nan, None, None, None)
+        return Interval(math.nan, None, None, samples_to_resolve(0.5))
     _, tau = autocorrelation((ratios - np.median(ratios))[np.newaxis])
     found = percentile(ratios, 0.5, float(tau[0]))
     return Interval(

@@ -16,7 +16,14 @@ from vozmetro.judge.checks import check_throughput
 from vozmetro.judge.comparison import log_ratios, median_ratio
 from vozmetro.judge.language import typical
 from vozmetro.judge.rounds import rounds_of
-from vozmetro.judge.statistics import Interval, is_sequential, percentile, settled, summarize_run
+from vozmetro.judge.statistics import (
+    Interval,
+    is_sequential,
+    percentile,
+    settled,
+    summarize_run,
+    waits_only,
+)
 from vozmetro.measure.records import ComparisonRecord, Environment, Note, Run, Subject
 
 Source = Literal[
@@ -323,7 +330,13 @@ def _interval(base: Evidence, metric: str, found: Interval) -> Evidence:
 
 
 def _parts(run: Run, base: Evidence, tau: float) -> list[Evidence]:
-    """Latency of each part that a claim of its own may be about."""
+    """Latency of each part that a claim of its own may be about.
+
+    None of a run in which parts were worked on before the clock began: what is left of them then is
+    no time of the model's.
+    """
+    if waits_only(run):
+        return []
     whose = {"first_audio": base.about}
     for part, kind, place in (("stt", "stt", 0), ("tts_first_audio", "tts", 1)):
         words, engines = run.subject.name.split("+"), run.subject.engines
