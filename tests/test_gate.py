@@ -213,6 +213,15 @@ def test_another_model_needs_the_word_for_it() -> None:
     base, other = runs(3, 180.0), runs(3, 181.0, 100, name="whisper-new")
     assert "model" in refused("gate_unlike", other, base)
     assert gate(other, base, Plan(new_model=True)).unfair == ()
+    # An option of the engine is a part of what changed, and the error names it alone.
+    short = [
+        run.model_copy(update={"subject": run.subject.model_copy(
+            update={"options": {**run.subject.options, "context": "3.0"}}
+        )})
+        for run in runs(3, 181.0, 200)
+    ]  # fmt: skip
+    assert "options: – / context=3.0" in refused("gate_unlike", short, base)
+    assert gate(short, base, Plan(new_model=True)).unfair == ()
 
 
 def test_runs_that_cannot_count_are_refused() -> None:

@@ -48,6 +48,25 @@ def test_the_list_fits_a_terminal(
     assert told.index("0009") < told.index("0003")
 
 
+@pytest.mark.parametrize(("columns", "lesser"), [("80", False), ("120", True)])
+def test_numbers_are_whole_and_lesser_columns_come_where_there_is_room(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: str,
+    lesser: bool,
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    slow = run_at(1, 12_345.6, name="whisper-base-onnx-int8@context=stream,tail=3.0")
+    keep(Path("vozmetro-runs"), slow)
+    _, told = called(capsys, "history", "--json")
+    [row] = json.loads(told)["rows"]
+    _, told = called(capsys, "history")
+    assert f"{row['p50_ms']:.1f} [{row['p50_low']:.0f}, {row['p50_high']:.0f}]" in told
+    assert "01-01 09:00  whisper-base" in told
+    assert told.rstrip().endswith("0001")
+    assert ("P90" in told, "RAM" in told, f" {row['n']} " in told) == (lesser,) * 3
+
+
 def test_list_is_what_is_meant_without_a_command(
     capsys: pytest.CaptureFixture[str], runs: list[Path]
 ) -> None:

@@ -15,8 +15,8 @@ Section = Literal["subject", "settings", "environment", "versions"]
 _SETTINGS_LEFT_OUT = frozenset({"command", "subject", "budget"})
 _ENVIRONMENT_LEFT_OUT = frozenset({"noise", "versions", "ram_available", "load", "frequency_mhz"})
 _SUBJECT_LEFT_OUT = frozenset({"files", "engines", "expected_ram"})
-# What is the model and not the way in which it was measured.
-_MODEL = ("name", "model")
+# What is the model and not the way in which it was measured: the options are its engine's.
+_MODEL = ("name", "model", "options")
 # Settings that change what a sample is; how many samples there are does not.
 _DECISIVE = ("audio_seconds", "shapes", "prompt_tokens", "new_tokens", "hangover_s", "languages")
 
@@ -63,7 +63,7 @@ def mismatches(a: Run, b: Run, *, new_model: bool = False) -> list[Unlike]:
     Args:
         a: The first.
         b: The second.
-        new_model: The model is what changed: its name and its files may differ.
+        new_model: The model is what changed: its name, files and engine options may differ.
     """
     told_a, told_b = _identity(a), _identity(b)
     return [
@@ -108,6 +108,10 @@ def _versions(run: Run) -> dict[str, Any]:
 def _fields(section: Section, a: dict[str, Any], b: dict[str, Any]) -> Iterator[Unlike]:
     for name in dict.fromkeys([*a, *b]):
         one, other = a.get(name), b.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            # Of many options, those that are not the same.
+            same = one.items() & other.items()
+            one, other = (dict(sorted(told.items() - same)) for told in (one, other))
         if one != other:
             yield Unlike(section, name, _text(one), _text(other))
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleRenderable, Group
 from rich.text import Text
 
@@ -19,6 +20,9 @@ from vozmetro.report.formatting import number as plain_number
 from vozmetro.report.tables import table, titled
 from vozmetro.units import plain, size
 
+_INDENT, _GAP = 2, 2
+_NAME = 24
+"""Cells that the name of a model has at least."""
 _STATES = {"complete": "", "running": "…", "interrupted": "⏸", "failed": "💥"}
 
 
@@ -56,7 +60,7 @@ def print_rows(
         groups.setdefault((row.machine, row.threads), []).append(row)
     for (machine, threads), group in groups.items():
         title = t("gate.where", lang, machine=plain(machine), threads=threads)
-        parts.append(titled(title, _rows(group, lang)))
+        parts.append(titled(title, _rows(group, console.width, lang)))
     left = total - len(rows)
     if left > 0:
         parts += [Text(""), Text("  " + t("history.more", lang, n=left, total=total), style="dim")]
@@ -68,34 +72,44 @@ def print_rows(
     console.print(Group(*parts))
 
 
-def _rows(rows: Sequence[Row], lang: str) -> ConsoleRenderable:
-    words = any(row.wer is not None for row in rows)
-    columns = [
-        (t("history.when", lang), "fixed"), (t("history.subject", lang), "fixed"),
-        ("n", "right"), ("P50 ms [95 %]", "right"), ("P90", "right"), ("RAM", "right"),
-        *([("WER", "right")] if words else []), ("", "fixed"), ("id", "fixed"),
-    ]  # fmt: skip
-    told = zip(moments(rows), rows, strict=True)
-    return table(columns, [[moment, *_cells(row, words=words)] for moment, row in told])
+def _rows(rows: Sequence[Row], width: int, lang: str) -> ConsoleRenderable:
+    """A table whose numbers are whole: where they have no room, the lesser columns are left out."""
+    when, name = t("history.when", lang), t("history.subject", lang)
+    columns = {
+        when: moments(rows),
+        name: [_name(row) for row in rows],
+        "n": [str(row.n) for row in rows],
+        "P50 ms [95 %]": [_median(row) for row in rows],
+        "P90": [short(row.p90_ms) for row in rows],
+        "RAM": [_ram(row.peak_ram) for row in rows],
+        "WER": [f"{100 * row.wer:.1f}" if row.wer is not None else "–" for row in rows],
+        "": [ICONS.get(row.verdict, "") + _STATES.get(row.state, "") for row in rows],
+        "id": [short_id(row.id) for row in rows],
+    }
+    if all(row.wer is None for row in rows):
+        del columns["WER"]
+
+    def left() -> int:
+        """Returns the cells that the others and the gaps between all leave to the name."""
+        others = [[head, *told] for head, told in columns.items() if head != name]
+        return width - _INDENT - sum(_GAP + max(map(cell_len, one)) for one in others)
+
+    for lesser in ("P90", "n", "RAM"):
+        if left() < _NAME:
+            del columns[lesser]
+    columns[name] = [clip(one, max(_NAME, left())) for one in columns[name]]
+    heads = [(head, "fixed" if head in (when, name, "", "id") else "right") for head in columns]
+    return table(heads, zip(*columns.values(), strict=True))
 
 
-def _cells(row: Row, *, words: bool) -> list[str]:
-    p50 = plain_number(row.p50_ms)
-    if row.p50_ms is not None:
-        p50 += " " + ends(row.p50_low, row.p50_high, short)
-    name = row.name if row.precision in ("", "none") else f"{row.name} {row.precision}"
-    state = ICONS.get(row.verdict, "") + _STATES.get(row.state, "")
-    wer = [f"{100 * row.wer:.1f}" if row.wer is not None else "–"] if words else []
-    return [
-        clip(name, 18 if not words else 14),
-        str(row.n),
-        p50,
-        short(row.p90_ms),
-        _ram(row.peak_ram),
-        *wer,
-        state,
-        short_id(row.id),
-    ]
+def _name(row: Row) -> str:
+    return row.name if row.precision in ("", "none") else f"{row.name} {row.precision}"
+
+
+def _median(row: Row) -> str:
+    if row.p50_ms is None:
+        return "–"
+    return f"{plain_number(row.p50_ms)} {ends(row.p50_low, row.p50_high, short)}"
 
 
 def short(number: float | None) -> str:
