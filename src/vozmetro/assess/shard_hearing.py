@@ -8,7 +8,7 @@ happens to these few, each is heard alone, and once more in a fresh process, bef
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -134,8 +134,7 @@ class Listener:
             for batch in self._batches(self._opened(pieces, found)):
                 self._hear_batch(batch, found, sound)
                 sound.clear()
-                if len(found) >= HOPELESS and all(one.code for one in found.values()):
-                    self._give_up(found[min(found)])
+                _check_hope(found)
         finally:
             sound.close()
         return [found[at] for at in range(len(pieces))]
@@ -149,6 +148,7 @@ class Listener:
                 seconds, sha256 = _looked_at(piece)
             except InputError as error:
                 found[at] = _aside(Outcome(piece, 0.0), error)
+                _check_hope(found)
                 continue
             known = Outcome(piece, seconds, sha256)
             if seconds > LONGEST_S:
@@ -208,7 +208,15 @@ class Listener:
                 self.close()
             raise
 
-    def _give_up(self, first: Outcome) -> None:
+
+def _check_hope(found: Mapping[int, Outcome]) -> None:
+    """Gives a part up of which nothing can be heard, for a reason that is not in it.
+
+    Raises:
+        MeasurementError: `shard_hopeless`.
+    """
+    if len(found) >= HOPELESS and all(one.code for one in found.values()):
+        first = found[min(found)]
         reason = VozmetroError(first.code, **dict(first.fields))
         raise MeasurementError("shard_hopeless", id=first.piece.id, detail=str(reason))
 

@@ -7,7 +7,9 @@ part that was lost with its machine to another one.
 
 from __future__ import annotations
 
+import inspect
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,17 +84,15 @@ def on_ray(job: Job, files: Sequence[Path], workers: int) -> Iterator[Part]:
     """
     import ray
     from ray.data import ActorPoolStrategy
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     _configure()
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     try:
         read = ray.data.read_binary_files(
             [str(path) for path in files],
             include_paths=True,
             # One file a block, one block a task: a part comes home as soon as it is done.
             override_num_blocks=len(files),
-            ray_remote_args={"num_cpus": 0, "scheduling_strategy": here},
+            **_read_here(),
         )
         heard = read.map_batches(
             RayPartWorker,
@@ -111,6 +111,18 @@ def on_ray(job: Job, files: Sequence[Path], workers: int) -> Iterator[Part]:
         raise MeasurementError("shard_failed", detail=lines[-1][:300]) from error
 
 
+def _read_here() -> dict[str, Any]:
+    """Reading takes no processor from the workers, and happens where the parts' files lie."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    node = ray.get_runtime_context().get_node_id()
+    if "label_selector" in inspect.signature(ray.data.read_binary_files).parameters:
+        return {"num_cpus": 0, "label_selector": {"ray.io/node-id": node}}
+    here = NodeAffinitySchedulingStrategy(node, soft=False)
+    return {"ray_remote_args": {"num_cpus": 0, "scheduling_strategy": here}}
+
+
 def _parts(batch: Any) -> Iterator[Part]:
     for row in batch.to_pylist():
         fields = tuple(sorted(json.loads(row["fields"]).items()))
@@ -118,9 +130,10 @@ def _parts(batch: Any) -> Iterator[Part]:
 
 
 def _configure() -> None:
-    """No bars of Ray's own, and patience: one part may take long."""
+    """No bars and messages of Ray's own, and patience: one part may take long."""
     from ray.data import DataContext
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False

@@ -107,6 +107,8 @@ def _refuse_without_ray(lang: str) -> None:
 
 def _on_ray(subjects: tuple[str, ...], chosen: dict[str, Any], lang: str) -> int:
     """Has the workers of a Ray cluster hear a corpus in parts."""
+    import os
+
     from vozmetro.assess import sharded
     from vozmetro.assess.shards_on_ray import on_ray, workers_for
     from vozmetro.cli.measure import output_folder
@@ -115,6 +117,8 @@ def _on_ray(subjects: tuple[str, ...], chosen: dict[str, Any], lang: str) -> int
     from vozmetro.fleet.cluster import connect
     from vozmetro.measure.storage import check_writable, load_quality
 
+    # Before Ray is imported: what its core says of itself helps nobody here.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     resumed = chosen["resume"]
     threads = chosen["threads"] or 1
     if resumed is not None:
