@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +23,14 @@ from vozmetro.assess.shard_hearing import BATCH_ITEMS, BATCH_S, HOPELESS
 from vozmetro.assess.shard_plan import pieces, shard_of, shards_for, take_census
 from vozmetro.assess.shard_worker import Job, Part
 from vozmetro.assess.sharded import Sharding
+from vozmetro.assess.worker import StudyWorker
 from vozmetro.cli import main
 from vozmetro.errors import InputError, MeasurementError, VozmetroError
 from vozmetro.measure.quality_records import QualityStudy
 from vozmetro.measure.schedule import Progress
 from vozmetro.measure.storage import load_quality
+from vozmetro.measure.subject import resolve_subject
+from vozmetro.measure.workload import WorkItem
 from vozmetro.report.quality_judged import judged_study
 from vozmetro.report.quality_page import study_json, write_quality
 from vozmetro.speech.corpus import load_corpus, open_sources
@@ -397,6 +402,29 @@ def test_what_cannot_be_divided_is_refused(
         main([*given, "--lang", "en"])
     assert ended.value.code == 2
     assert code in capsys.readouterr().err
+
+
+class DeadlyEar(StudyWorker):
+    """A real engine that is killed, from outside, for one recording."""
+
+    def __init__(self, _: Job) -> None:
+        super().__init__(resolve_subject(NAME), 1, warm_up=False)
+
+    def hear(self, items: Sequence[WorkItem], limit_s: float = 60.0) -> list[tuple[str, float]]:
+        if any("clip-0001" in path for item in items for path in item.paths):
+            os.kill(self.pid, signal.SIGKILL)
+        return super().hear(items, limit_s)
+
+
+@pytest.mark.slow
+def test_a_real_engine_that_is_killed_costs_one_recording(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", 3, seconds=1.0)
+    found = divided(corpus, tmp_path / "out", shards=1, ear=DeadlyEar)
+    (system,) = found.systems
+    assert found.status == "complete"
+    assert [(one.id, one.code) for one in system.left_out] == [("clip-0001", "worker_killed")]
+    assert len(system.heard) == 2 + 10
+    assert system.peak_rss > 50e6
 
 
 def test_a_voice_is_refused(corpus: Path, tmp_path: Path) -> None:

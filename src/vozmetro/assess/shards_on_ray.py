@@ -21,6 +21,8 @@ from vozmetro.errors import MeasurementError
 if TYPE_CHECKING:
     import pyarrow
 
+_READERS = 2
+"""Files that are read at the same time."""
 _LOST_AT_START = 20
 """Workers that may be lost one after another while they start, before the study gives up."""
 
@@ -92,6 +94,8 @@ def on_ray(job: Job, files: Sequence[Path], workers: int) -> Iterator[Part]:
             include_paths=True,
             # One file a block, one block a task: a part comes home as soon as it is done.
             override_num_blocks=len(files),
+            # They cost no processor, and so nothing else keeps them from starting all at once.
+            concurrency=_READERS,
             **_read_here(),
         )
         heard = read.map_batches(
