@@ -34,8 +34,8 @@ def test_damaged_file_names_what_is_wrong(tmp_path: Path) -> None:
     cases = {
         text[: len(text) // 2]: "run_unreadable",
         "[]": "run_unreadable",
-        text.replace('"schema_version": 3', '"schema_version": 99'): "run_newer",
-        text.replace('"schema_version": 3', '"schema_version": 0'): "run_unreadable",
+        text.replace('"schema_version": 4', '"schema_version": 99'): "run_newer",
+        text.replace('"schema_version": 4', '"schema_version": 0'): "run_unreadable",
         text.replace('"type": "run"', '"type": []'): "run_unreadable",
         text.replace('"status"', '"stat"', 1): "run_unreadable",
     }

@@ -179,7 +179,7 @@ def validated(kind: type[R], raw: dict[str, Any], path: Path) -> R:
 def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
     """Returns a record of an earlier schema in the present one.
 
-    1 -> 2 -> 3: fields were added, and their defaults say what was true before them.
+    1 -> 2 -> 3 -> 4: fields were added, and their defaults say what was true before them.
     """
     changed = {**raw, "schema_version": SCHEMA_VERSION}
     for side in ("a", "b"):
