@@ -13,7 +13,6 @@ import heapq
 import itertools
 import json
 import math
-import os
 import random
 import shutil
 import statistics
@@ -21,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from vozmetro.assess.shard_plan import Piece, Plan, divide, part_name, take_cens
 from vozmetro.assess.shard_results import Done, _system
 from vozmetro.assess.shard_sources import Chosen
 from vozmetro.assess.shard_worker import Job
-from vozmetro.assess.shards_on_ray import on_ray
+from vozmetro.assess.shards_on_ray import hushed, on_ray
 from vozmetro.fleet.cluster import connect
 from vozmetro.measure.quality_records import System
 from vozmetro.measure.records import Subject
@@ -336,7 +336,6 @@ def main() -> int:
     parser.add_argument("--speed", type=float, help="of a node on paper; else as measured here")
     parser.add_argument("--only", choices=["measured", "paper"])
     args = parser.parse_args()
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     folder = Path(tempfile.mkdtemp(prefix="vozmetro-scale-"))
     efficiency = 1.0
     known: dict[str, Any] = {}
@@ -349,7 +348,9 @@ def main() -> int:
         sizes = [f"{known[name] / 1e3:.0f}" for name in ("plan_bytes", "part_bytes")]
         print("a part of 400 utterances: {} kB to a worker, {} kB back, ".format(*sizes)
               + f"{known['counting_s']:.2f} s of counting")  # fmt: skip
-        with connect("local"):
+        with ExitStack() as stack:
+            with hushed():
+                stack.enter_context(connect("local"))
             overhead, start = part_overhead(folder / "overhead", subject)
             print(f"a part costs {overhead * 1000:.0f} ms beside the hearing; a study starts in "
                   f"{start:.1f} s")  # fmt: skip
