@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,9 @@ def _on_ray(subjects: tuple[str, ...], chosen: dict[str, Any], lang: str) -> int
         with ExitStack() as stack:
             with hushed():
                 stack.enter_context(connect(chosen["address"]))
+            # Ray tells of lost machines on standard output, where JSON may be expected.
+            nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+            stack.enter_context(redirect_stdout(nowhere))
             yield stack.enter_context(ProgressLine(lang))
 
     if resumed is not None:
