@@ -54,6 +54,7 @@ DOCUMENTS = (
     "docs/first-audio.md",
     "docs/pipeline.md",
     "docs/realtime.md",
+    "docs/scale.md",
     "docs/serving.md",
     "docs/tiers.md",
     "CONTRIBUTING.md",

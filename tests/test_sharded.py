@@ -331,7 +331,14 @@ def test_a_name_that_comes_twice_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "utterances", "workers", "expected"),
-    [(None, 10, 2, 8), (None, 3, 2, 3), (None, 6_000_000, 1000, 15_000), (7, 3, 2, 7)],
+    [
+        (None, 10, 2, 8),
+        (None, 3, 2, 3),
+        (None, 6_000_000, 1000, 50_000),
+        (None, 6_000_000, 4, 15_000),
+        (None, 1030, 2, 20),
+        (7, 3, 2, 7),
+    ],
 )
 def test_how_many_parts(asked: int | None, utterances: int, workers: int, expected: int) -> None:
     assert shards_for(asked, utterances, workers) == expected
