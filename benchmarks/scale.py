@@ -1,9 +1,10 @@
 """How a corpus divided among workers scales: measured with one and two, and thousands on paper.
 
 Measured: seconds of audio heard in each second by one worker and by two, one thread each, in turns
-(1-2-2-1); what a part costs beside the hearing; what the one process that collects can take. On
-paper: a simulation, event by event, of a fleet with these costs, with nodes that are lost and nodes
-that are slow. Fails where two workers do less than 0.85 of twice what one does.
+(1-2-2-1), beside as many plain processes without Ray; what a part costs beside the hearing; what
+the one process that collects can take. On paper: a simulation, event by event, of a fleet with
+these costs, with nodes that are lost and nodes that are slow. Fails where two workers do less than
+0.85 of twice what one does.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ import heapq
 import itertools
 import json
 import math
-import os
+import queue
 import random
 import shutil
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,11 +31,12 @@ from typing import Any
 from vozmetro.assess.options import QualityOptions
 from vozmetro.assess.shard_files import about_of, about_outcomes, to_bytes
 from vozmetro.assess.shard_hearing import Outcome
-from vozmetro.assess.shard_plan import Piece, Plan, divide, part_name, take_census
+from vozmetro.assess.shard_plan import Piece, Plan, divide, part_name, part_number, take_census
 from vozmetro.assess.shard_results import Done, _system
 from vozmetro.assess.shard_sources import Chosen
-from vozmetro.assess.shard_worker import Job
-from vozmetro.assess.shards_on_ray import on_ray
+from vozmetro.assess.shard_worker import Job, Part, PartWorker
+from vozmetro.assess.sharded import Runner
+from vozmetro.assess.shards_on_ray import hushed, on_ray
 from vozmetro.fleet.cluster import connect
 from vozmetro.measure.quality_records import System
 from vozmetro.measure.records import Subject
@@ -106,13 +110,32 @@ def evened(folder: Path, parts: int) -> None:
         files[number].write_text("\n".join(mine) + "\n")
 
 
-def heard(job: Job, folder: Path, workers: int) -> Heard:
+def on_threads(job: Job, files: Sequence[Path], workers: int) -> Iterator[Part]:
+    """The same work by plain processes of this machine, without Ray: what the machine gives."""
+    waiting: queue.SimpleQueue[Path | None] = queue.SimpleQueue()
+    done: queue.SimpleQueue[Part] = queue.SimpleQueue()
+    for path in [*files, *([None] * workers)]:
+        waiting.put(path)
+
+    def work() -> None:
+        worker = PartWorker(job)
+        while (path := waiting.get()) is not None:
+            done.put(worker.hear(part_number(path.name), path.read_bytes()))
+        worker.close()
+
+    for _ in range(workers):
+        threading.Thread(target=work, daemon=True).start()
+    for _ in files:
+        yield done.get()
+
+
+def heard(run: Runner, job: Job, folder: Path, workers: int) -> Heard:
     """Has all parts heard; the clock starts when every worker has done one part."""
     files = sorted((folder / "plan").glob("*.jsonl"))
     begin = time.perf_counter()
     arrived: list[tuple[float, float]] = []
     parts_s = []
-    for part in on_ray(job, files, workers):
+    for part in run(job, files, workers):
         if part.code:
             sys.exit(f"{part.code}: {dict(part.fields)}")
         about = about_of(part.data)
@@ -128,20 +151,26 @@ def heard(job: Job, folder: Path, workers: int) -> Heard:
 
 def throughput(args: argparse.Namespace, folder: Path) -> float:
     _, job = planned(args.model, args.corpus, args.limit, args.parts, folder)
-    speeds: dict[int, list[float]] = {1: [], 2: []}
-    whole: dict[int, list[float]] = {1: [], 2: []}
+    runs: dict[str, Runner] = {"on Ray": on_ray, "plain processes": on_threads}
+    speeds: dict[str, dict[int, list[float]]] = {name: {1: [], 2: []} for name in runs}
     for number in range(args.rounds):
         for workers in (1, 2) if number % 2 == 0 else (2, 1):
-            found = heard(job, folder, workers)
-            speeds[workers].append(found.speed)
-            whole[workers].append(found.whole_s)
-            print(f"  round {number + 1}, {workers} worker(s): {found.speed:.2f} s of audio a "
-                  f"second; {found.whole_s:.1f} s with start and loading", flush=True)  # fmt: skip
-    one, two = (statistics.median(speeds[workers]) for workers in (1, 2))
-    each = [b / (2 * a) for a, b in zip(speeds[1], speeds[2], strict=True)]
-    print(f"1 worker {one:.2f}, 2 workers {two:.2f} s of audio a second (medians)")
-    print(f"efficiency {two / (2 * one):.3f} (by round: {', '.join(f'{e:.3f}' for e in each)})")
-    return two / (2 * one)
+            for name, run in runs.items():
+                found = heard(run, job, folder, workers)
+                speeds[name][workers].append(found.speed)
+                told = f"{found.speed:.2f} s of audio a second; {found.whole_s:.1f} s with loading"
+                print(f"  round {number + 1}, {workers} of {name}: {told}", flush=True)
+    efficiency = {}
+    for name, by in speeds.items():
+        one, two = (statistics.median(by[workers]) for workers in (1, 2))
+        each = [b / (2 * a) for a, b in zip(by[1], by[2], strict=True)]
+        efficiency[name] = two / (2 * one)
+        print(f"{name}: 1 worker {one:.2f}, 2 workers {two:.2f} s of audio a second (medians)")
+        print(f"  efficiency {efficiency[name]:.3f} "
+              f"(by round: {', '.join(f'{ratio:.3f}' for ratio in each)})")  # fmt: skip
+    ours, theirs = efficiency.values()
+    print(f"of what two plain processes give on this machine: {ours / theirs:.3f}")
+    return ours
 
 
 def part_overhead(folder: Path, subject: Subject, parts: int = 60) -> tuple[float, float]:
@@ -329,14 +358,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="whisper-base-onnx-int8")
     parser.add_argument("--corpus", default="en-ivr")
-    parser.add_argument("--limit", type=int, default=72, help="utterances")
+    parser.add_argument("--limit", type=int, default=48, help="utterances")
     parser.add_argument("--parts", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--manifest", type=int, default=200_000, help="lines to plan")
     parser.add_argument("--speed", type=float, help="of a node on paper; else as measured here")
     parser.add_argument("--only", choices=["measured", "paper"])
     args = parser.parse_args()
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     folder = Path(tempfile.mkdtemp(prefix="vozmetro-scale-"))
     efficiency = 1.0
     known: dict[str, Any] = {}
@@ -349,7 +377,9 @@ def main() -> int:
         sizes = [f"{known[name] / 1e3:.0f}" for name in ("plan_bytes", "part_bytes")]
         print("a part of 400 utterances: {} kB to a worker, {} kB back, ".format(*sizes)
               + f"{known['counting_s']:.2f} s of counting")  # fmt: skip
-        with connect("local"):
+        with ExitStack() as stack:
+            with hushed():
+                stack.enter_context(connect("local"))
             overhead, start = part_overhead(folder / "overhead", subject)
             print(f"a part costs {overhead * 1000:.0f} ms beside the hearing; a study starts in "
                   f"{start:.1f} s")  # fmt: skip

@@ -93,13 +93,14 @@ class Machines:
             words.append("--resources=" + json.dumps({"vozmetro_slot": 1}))
         log = self._folder / f"{name}.log"
         before = _starts(log)
-        self._running[name] = subprocess.Popen(
-            self.inside(name, str(Path(sys.executable).with_name("ray")), *words),
-            env=self.environment(name),
-            stdout=log.open("ab"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with log.open("ab") as file:
+            self._running[name] = subprocess.Popen(
+                self.inside(name, str(Path(sys.executable).with_name("ray")), *words),
+                env=self.environment(name),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         self._until_up(name, log, before)
 
     def inside(self, name: str, *words: str) -> Sequence[str]:

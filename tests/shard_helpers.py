@@ -173,7 +173,8 @@ class LocalEar(FakeEar):
 def open_marking(job: Job) -> FakeEar:
     """Loads a subject whose every utterance leaves the process's number in a folder; for Ray.
 
-    One whose name is in the file `kill` ends its whole worker, once.
+    Where a file `kill-NAME` is there, that recording ends its worker; `lose-NAME` ends the whole
+    node, as if its machine had lost power. Both once.
     """
     return MarkingEar(Path(os.environ["VOZMETRO_TEST_MARKS"]))
 
@@ -190,8 +191,12 @@ class MarkingEar(FakeEar):
             name = Path(item.paths[0]).stem if item.paths else "none"
             with (self._marks / name).open("a", encoding="utf-8") as out:
                 out.write(f"{os.getpid()}\n")
-            deadly = self._marks / f"kill-{name}"
-            if deadly.exists():
-                deadly.unlink()
-                os.kill(os.getpid(), signal.SIGKILL)
+            for kind in ("kill", "lose"):
+                deadly = self._marks / f"{kind}-{name}"
+                if deadly.exists():
+                    deadly.unlink()
+                    if kind == "lose":
+                        # A worker's parent is the raylet of its node.
+                        os.kill(os.getppid(), signal.SIGKILL)
+                    os.kill(os.getpid(), signal.SIGKILL)
         return super().hear(items, limit_s)

@@ -55,6 +55,7 @@ DOCUMENTS = (
     "docs/html-report.md",
     "docs/pipeline.md",
     "docs/realtime.md",
+    "docs/scale.md",
     "docs/serving.md",
     "docs/tiers.md",
     "CONTRIBUTING.md",

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -330,7 +331,14 @@ def test_a_name_that_comes_twice_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "utterances", "workers", "expected"),
-    [(None, 10, 2, 8), (None, 3, 2, 3), (None, 6_000_000, 1000, 15_000), (7, 3, 2, 7)],
+    [
+        (None, 10, 2, 8),
+        (None, 3, 2, 3),
+        (None, 6_000_000, 1000, 50_000),
+        (None, 6_000_000, 4, 15_000),
+        (None, 1030, 2, 20),
+        (7, 3, 2, 7),
+    ],
 )
 def test_how_many_parts(asked: int | None, utterances: int, workers: int, expected: int) -> None:
     assert shards_for(asked, utterances, workers) == expected
@@ -382,6 +390,38 @@ def test_progress_tells_hours_and_what_is_left(corpus: Path, tmp_path: Path) -> 
     assert all(one.speed > 0 for one in heard)
 
 
+def test_the_command_line_divides_and_goes_on(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    seen: list[int] = []
+
+    def chatty(job: Job, files: Sequence[Path], workers: int) -> Iterator[Part]:
+        print("a node is lost, says Ray")
+        yield from here(seen=seen)(job, files, workers)
+
+    monkeypatch.setattr("vozmetro.fleet.cluster.connect", lambda _: nullcontext())
+    monkeypatch.setattr("vozmetro.assess.shards_on_ray.on_ray", chatty)
+    monkeypatch.setattr("vozmetro.assess.shards_on_ray.workers_for", lambda _: 2)
+    out = str(tmp_path / "out")
+    given = ["quality", NAME, "--corpus", str(corpus), "--executor", "ray", "--out", out]
+    again = ["quality", "--resume", out, "--workers", "1"]
+    told = []
+    for words in (given, given, again):
+        with pytest.raises(SystemExit) as ended:
+            main([*words, "--json", "--lang", "en"])
+        assert ended.value.code == 0
+        told.append(json.loads(capsys.readouterr().out))
+        next((tmp_path / "out" / "shards" / "done-0").glob("*.parquet")).unlink()
+    assert told[0]["systems"] == told[1]["systems"] == told[2]["systems"]
+    assert len({one["id"] for one in told}) == 1
+    # Eight parts and the sounds without speech; then the one that was taken away, twice.
+    assert len(seen) == len(set(seen)) + 2
+    with pytest.raises(SystemExit) as ended:
+        main([*again, "--limit", "3"])
+    assert ended.value.code == 2
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
@@ -393,8 +433,6 @@ def test_what_cannot_be_divided_is_refused(
     words: list[str], code: str, corpus: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    from contextlib import nullcontext
-
     monkeypatch.setattr("vozmetro.fleet.cluster.connect", lambda _: nullcontext())
     given = ["quality", NAME, "--corpus", str(corpus), "--executor", "ray", "--workers", "1",
              "--out", str(tmp_path / "out"), *words]  # fmt: skip

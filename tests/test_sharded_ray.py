@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from shard_helpers import NAME, LocalEar, make_corpus, open_marking
 
 from vozmetro.assess import sharded, study
 from vozmetro.assess.options import QualityOptions
+from vozmetro.assess.shard_files import about_of
 from vozmetro.assess.shard_worker import Job, Part
 from vozmetro.assess.sharded import Sharding
-from vozmetro.assess.shards_on_ray import on_ray, workers_for
+from vozmetro.assess.shards_on_ray import hushed, on_ray, workers_for
 from vozmetro.cli import main
 from vozmetro.errors import MissingExtraError
 from vozmetro.fleet.cluster import connect
@@ -41,21 +42,26 @@ def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("marks")
 
 
-@contextmanager
-def cluster(marks: Path) -> Iterator[None]:
-    """A cluster of two processors, whose workers find this folder's modules."""
+@pytest.fixture(scope="module")
+def nodes(marks: Path) -> Iterator[Any]:
+    """A cluster of a head that hears nothing and three nodes of one processor each."""
+    import ray
+    from ray.cluster_utils import Cluster
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VOZMETRO_TEST_MARKS", str(marks))
-        patch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", ":".join([*sys.path, str(Path(__file__).parent)]))
-        with connect("local"):
-            yield
-
-
-@pytest.fixture(scope="module")
-def ray_here(marks: Path) -> Iterator[None]:
-    with cluster(marks):
-        yield
+        with hushed():
+            found = Cluster(
+                initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+            )
+            for _ in range(3):
+                found.add_node(num_cpus=1)
+            ray.init(address=found.address, logging_level=logging.ERROR, log_to_driver=False)
+        yield found
+        ray.shutdown()
+        found.shutdown()
 
 
 def marking(job: Job, files: Sequence[Path], workers: int) -> Iterator[Part]:
@@ -68,43 +74,12 @@ def outcome(found: QualityStudy) -> tuple[Any, ...]:
     return found.items, heard, found.corpora
 
 
-@pytest.mark.usefixtures("ray_here")
-def test_a_worker_that_is_lost_costs_nothing(
-    marks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    corpus = make_corpus(tmp_path / "corpus", 60, speakers=12)
-    for name in ("clip-0007", "clip-0041"):
-        (marks / f"kill-{name}").touch()
-    options = QualityOptions(corpus=str(corpus), threads=1)
-    found = sharded.quality([NAME], options, Sharding(marking, 2, 6), out=tmp_path / "out")
-    assert found.status == "complete"
-    assert not list(marks.glob("kill-*"))
-    # They were begun twice, by two processes.
-    for name in ("clip-0007", "clip-0041"):
-        assert len(set((marks / name).read_text().split())) == 2
-    monkeypatch.setattr(study, "StudyWorker", LocalEar)
-    at_once = study.quality([NAME], options, out=tmp_path / "whole")
-    assert outcome(found) == outcome(at_once)
-    assert found.systems[0].left_out == []
-    assert found.shards is not None
-    assert sum(found.shards.machines.values()) == len(
-        list((tmp_path / "out" / "shards" / "done-0").glob("*.parquet"))
-    )
-
-
-@pytest.mark.usefixtures("ray_here")
-def test_both_processors_have_a_worker() -> None:
-    assert workers_for(1) >= 1
-    assert workers_for(10_000) == 1
-
-
 def corpora() -> str:
     """Real prompts of telephones where they are here, else a few sentences of a package."""
     both = ("es-ivr", "en-ivr")
     return ",".join(both) if all(fetched.receipt_of(one) for one in both) else "audioeval"
 
 
-@pytest.mark.usefixtures("ray_here")
 def test_a_real_whisper_hears_the_same_in_parts(tmp_path: Path) -> None:
     words = ["quality", "whisper-base-onnx-int8", "--corpus", corpora(), "--limit", "4",
              "--threads", "1", "--lang", "en", "--out"]  # fmt: skip
@@ -119,8 +94,6 @@ def test_a_real_whisper_hears_the_same_in_parts(tmp_path: Path) -> None:
     assert [row.wer for row in one.rows] == [row.wer for row in other.rows]
     assert [row.wer_exact for row in one.rows] == [row.wer_exact for row in other.rows]
     # And so do the whole numbers alone, as they are used beyond the bound.
-    from vozmetro.assess.shard_files import about_of
-
     abouts = [about_of(path) for path in (tmp_path / "parts/shards/done-0").glob("*.parquet")]
     sums = merge(row for about in abouts for row in about.merged)[0]
     folded = one.rows[0].folded
@@ -128,6 +101,37 @@ def test_a_real_whisper_hears_the_same_in_parts(tmp_path: Path) -> None:
     assert sums.folded.substitutions == folded.substitutions.sum()
     assert sums.folded.deletions == folded.deletions.sum()
     assert sums.folded.insertions == folded.insertions.sum()
+
+
+@pytest.mark.usefixtures("nodes")
+def test_lost_workers_and_a_lost_node_cost_nothing(
+    marks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    assert workers_for(1) == 3
+    assert workers_for(10_000) == 1
+    corpus = make_corpus(tmp_path / "corpus", 60, speakers=12)
+    fatal = {"clip-0007": "kill", "clip-0033": "lose", "clip-0041": "kill"}
+    for name, how in fatal.items():
+        (marks / f"{how}-{name}").touch()
+    options = QualityOptions(corpus=str(corpus), threads=1)
+    found = sharded.quality([NAME], options, Sharding(marking, 3, 6), out=tmp_path / "out")
+    assert found.status == "complete"
+    assert not list(marks.glob("kill-*"))
+    assert not list(marks.glob("lose-*"))
+    assert sum(node["Alive"] for node in ray.nodes()) == 3
+    # They were begun again by another process.
+    for name in fatal:
+        assert len(set((marks / name).read_text().split())) >= 2
+    monkeypatch.setattr(study, "StudyWorker", LocalEar)
+    at_once = study.quality([NAME], options, out=tmp_path / "whole")
+    assert outcome(found) == outcome(at_once)
+    assert found.systems[0].left_out == []
+    assert found.shards is not None
+    assert sum(found.shards.machines.values()) == len(
+        list((tmp_path / "out" / "shards" / "done-0").glob("*.parquet"))
+    )
 
 
 def test_without_ray_the_command_to_install_it_is_named(

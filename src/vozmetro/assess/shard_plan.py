@@ -24,10 +24,10 @@ from vozmetro.speech.manifest import Source
 
 PLAN_FILE = "plan.json"
 MOST_SHARDS = 100_000
-USUAL_UTTERANCES = 400
+MOST_UTTERANCES, LEAST_UTTERANCES = 400, 50
 """Utterances of a part where nobody says how many parts: what the loss of a machine costs."""
-SHARDS_A_WORKER = 4
-"""Least parts for each worker, so that all end at about the same time."""
+LEAST_PARTS, GOOD_PARTS = 4, 50
+"""Parts for each worker: so many that a slow one does not keep all others waiting at the end."""
 _BUFFERED = 100_000
 """Lines held before they are written to their parts."""
 
@@ -179,7 +179,11 @@ def shards_for(asked: int | None, utterances: int, workers: int) -> int:
         if not 1 <= asked <= MOST_SHARDS:
             raise InputError("shards_range", given=asked, most=MOST_SHARDS)
         return asked
-    wanted = max(SHARDS_A_WORKER * workers, -(-utterances // USUAL_UTTERANCES))
+    wanted = max(
+        LEAST_PARTS * workers,
+        min(GOOD_PARTS * workers, utterances // LEAST_UTTERANCES),
+        -(-utterances // MOST_UTTERANCES),
+    )
     return max(1, min(wanted, utterances, MOST_SHARDS))
 
 

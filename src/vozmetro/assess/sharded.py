@@ -99,7 +99,7 @@ def quality(
         raise InputError("workers_range", given=sharding.workers)
     earlier = load_quality(out) if (out / QUALITY_FILE).exists() else None
     if earlier is not None:
-        if earlier.shards is None and earlier.settings.executor == "local":
+        if earlier.settings.executor == "local":
             raise InputError("out_taken", path=out)
         if _asked(earlier.settings) != _asked(settings):
             raise InputError("resume_changed", what="options")
@@ -122,6 +122,8 @@ def resume(path: Path, sharding: Sharding, *, listen: Listener = lambda _: None)
     folder = path if path.is_dir() else path.parent
     record = load_quality(path)
     settings = record.settings
+    if settings.executor != "ray":
+        raise InputError("resume_changed", what="executor")
     targets = [
         resolve_subject(words, system.subject.name, settings.device)
         for words, system in zip(settings.subjects, record.systems, strict=True)

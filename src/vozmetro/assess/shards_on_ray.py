@@ -10,7 +10,10 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import os
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +62,23 @@ class RayPartWorker:
 
     def __del__(self) -> None:
         self._worker.close()
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Keeps what the core of Ray says while it starts from the terminal; errors are raised."""
+    # Read when the core starts; it then warns of arguments that Ray Data itself made.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def workers_for(threads: int) -> int:

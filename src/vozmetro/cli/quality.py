@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,12 +70,13 @@ def _quality(subjects: tuple[str, ...], chosen: dict[str, Any], lang: str) -> in
     from vozmetro.cli.measure import output_folder
     from vozmetro.cli.options import refuse_with_resume
     from vozmetro.cli.progress import ProgressLine
-    from vozmetro.measure.storage import check_writable
+    from vozmetro.measure.storage import check_writable, load_quality
 
     resumed = chosen["resume"]
     if bool(subjects) == bool(resumed) or (subjects and not chosen["corpus"]):
         raise click.UsageError(t("cli.quality_usage", lang))
-    if chosen["executor"] == "ray":
+    divided = resumed is not None and load_quality(resumed).settings.executor == "ray"
+    if divided or chosen["executor"] == "ray":
         return _on_ray(subjects, chosen, lang)
     _refuse_without_ray(lang)
     if resumed is not None:
@@ -107,18 +111,14 @@ def _refuse_without_ray(lang: str) -> None:
 
 def _on_ray(subjects: tuple[str, ...], chosen: dict[str, Any], lang: str) -> int:
     """Has the workers of a Ray cluster hear a corpus in parts."""
-    import os
-
     from vozmetro.assess import sharded
-    from vozmetro.assess.shards_on_ray import on_ray, workers_for
+    from vozmetro.assess.shards_on_ray import hushed, on_ray, workers_for
     from vozmetro.cli.measure import output_folder
     from vozmetro.cli.options import refuse_with_resume
     from vozmetro.cli.progress import ProgressLine
     from vozmetro.fleet.cluster import connect
     from vozmetro.measure.storage import check_writable, load_quality
 
-    # Before Ray is imported: what its core says of itself helps nobody here.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     resumed = chosen["resume"]
     threads = chosen["threads"] or 1
     if resumed is not None:
@@ -133,15 +133,25 @@ def _on_ray(subjects: tuple[str, ...], chosen: dict[str, Any], lang: str) -> int
             chosen["utterance_limit"],
         )
 
+    @contextmanager
+    def connected() -> Iterator[ProgressLine]:
+        with ExitStack() as stack:
+            with hushed():
+                stack.enter_context(connect(chosen["address"]))
+            # Ray tells of lost machines on standard output, where JSON may be expected.
+            nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+            stack.enter_context(redirect_stdout(nowhere))
+            yield stack.enter_context(ProgressLine(lang))
+
     if resumed is not None:
         folder = resumed if resumed.is_dir() else resumed.parent
         check_writable(folder)
-        with connect(chosen["address"]), ProgressLine(lang) as line:
+        with connected() as line:
             found = sharded.resume(resumed, sharding(), listen=line)
         return _show(found, folder, chosen, lang)
     options = _options(chosen)
     with output_folder(chosen["out"], f"quality-{Path(subjects[0]).stem}") as out:
-        with connect(chosen["address"]), ProgressLine(lang) as line:
+        with connected() as line:
             found = sharded.quality(subjects, options, sharding(), out=out, listen=line)
         return _show(found, out, chosen, lang)
 

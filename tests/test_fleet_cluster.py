@@ -1,0 +1,117 @@
+"""A fleet on a Ray cluster of several machines, of which two die at work."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from ray_machines import Machines
+
+from vozmetro.measure.quality_records import QualityStudy
+from vozmetro.measure.records import Run
+from vozmetro.measure.storage import load_any
+from vozmetro.models.resolve import resolve
+from vozmetro.speech.corpus import load_corpus
+
+CLASSES = ("a", "b", "c")
+CONTEXTS = ("0.5", "1.0", "1.5")
+PLAN = """
+name = "Three kinds"
+subjects = [{subjects}]
+corpus = "speech"
+quality = "speech"
+languages = ["en"]
+iterations = 1
+until = "iterations"
+threads = 1
+{classes}
+"""
+
+
+def until(true: Callable[[], bool], limit_s: float = 120.0) -> None:
+    end = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < end, "it did not come"
+        threading.Event().wait(0.05)
+
+
+def prepared(folder: Path) -> Path:
+    """A plan beside its model and its speech, which all the machines have yet to get."""
+    shutil.copytree(resolve("whisper-base-onnx-int8").path, folder / "whisper")
+    speech = sorted(load_corpus("audioeval", ["en"]), key=lambda one: one.seconds)
+    for utterance in speech[:2]:
+        place = folder / "speech" / "en" / f"{utterance.id.replace('/', '-')}.wav"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(utterance.path, place)
+        place.with_suffix(".txt").write_text(utterance.text)
+    subjects = ", ".join(f'"whisper@context={context}"' for context in CONTEXTS)
+    kinds = "".join(f'[classes.{one}]\nlabels = {{ machine = "{one}" }}\n' for one in CLASSES)
+    path = folder / "plan.toml"
+    path.write_text(PLAN.format(subjects=subjects, classes=kinds))
+    return path
+
+
+@pytest.mark.slow
+def test_two_machines_die_and_every_result_is_there_once(tmp_path: Path) -> None:
+    plan, out = prepared(tmp_path), tmp_path / "out"
+    with Machines(tmp_path) as machines, ExitStack() as stack:
+        for name in CLASSES:
+            machines.start(name, machine=name)
+        told: list[str] = []
+        words = ["fleet", "run", plan.name, "--address", machines.address, "--out", str(out)]
+        running = stack.enter_context(
+            subprocess.Popen(
+                machines.inside("head", sys.executable, "-m", "vozmetro", *words, "--lang", "en"),
+                env=machines.environment("head"), cwd=tmp_path, text=True,
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            )
+        )  # fmt: skip
+        reader = threading.Thread(target=lambda: told.extend(running.stderr or ()))
+        reader.start()
+
+        def works(name: str, stage: str) -> bool:
+            assert running.poll() is None, "".join(told)
+            last = next((one for one in reversed(told) if one.startswith(f"  {name} 1")), "")
+            return last.rstrip().endswith(f"{stage}: begins") and machines.measures(name)
+
+        until(lambda: works("b", "measure"))
+        machines.kill("b")
+        until(lambda: works("c", "score"))
+        machines.kill("c")
+        machines.start("c", machine="c")
+        machines.start("b", machine="b")
+        code = running.wait(300)
+        reader.join()
+    report = "".join(told)
+    assert code in (0, 1, 3), report
+    assert sum("once more" in line for line in told) >= 2, report
+    expected = {(kind, context, stage) for kind in CLASSES for context in CONTEXTS
+                for stage in ("run.json", "quality.json")}  # fmt: skip
+    found, ids = set(), set()
+    for path in sorted(out.rglob("*.json")):
+        if path.name == "plan.json":
+            continue
+        record = load_any(path)
+        assert isinstance(record, Run | QualityStudy)
+        subject = record.subject if isinstance(record, Run) else record.systems[0].subject
+        ids.add(record.id)
+        found.add((path.parts[len(out.parts)], subject.name.removeprefix("whisper@context="),
+                   path.name))  # fmt: skip
+        assert record.status == "complete"
+        assert len([item for item in record.items if item.text]) == 2
+    assert found == expected
+    assert len(ids) == len(expected)
+    # The model travelled to each machine once, and what came back was kept on its own disk.
+    arrived = {name: list((tmp_path / f"cache-{name}" / "fleet").glob("[0-9a-f]*"))
+               for name in CLASSES}  # fmt: skip
+    assert {name: len(every) for name, every in arrived.items()} == dict.fromkeys(CLASSES, 2)
+    assert sum(line.startswith("  a 1") and "sends files" in line for line in told) <= 2
+    assert json.loads((out / "plan.json").read_text())["plan"]["name"] == "Three kinds"
