@@ -17,7 +17,7 @@ from vozmetro.errors import InputError
 from vozmetro.fleet import parcels, run
 from vozmetro.fleet.executor import Keep, Listener, Local, Told
 from vozmetro.fleet.plan import MachineClass, Plan, load
-from vozmetro.fleet.tasks import Failed, Results, Task, tasks
+from vozmetro.fleet.tasks import Failed, Results, tasks
 from vozmetro.fleet.verdict import judged
 from vozmetro.fleet.work import Order
 from vozmetro.judge.decision import judge
@@ -69,9 +69,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("name =", "= name"), "line 2"),
     ],
 )
-def test_what_is_wrong_with_a_plan_is_named(
-    plan: Path, change: tuple[str, str], told: str
-) -> None:
+def test_what_is_wrong_with_a_plan_is_named(plan: Path, change: tuple[str, str], told: str) -> None:
     plan.write_text(plan.read_text().replace(*change))
     with pytest.raises(InputError) as caught:
         load(plan)
@@ -291,10 +289,11 @@ def test_the_command_line(plan: Path, capsys: pytest.CaptureFixture[str], lang: 
     ("words", "told"),
     [
         (["run", "plan.toml"], "i7, n100"),
-        (["run", "plan.toml", "--as", "x"], "\"x\""),
+        (["run", "plan.toml", "--as", "x"], '"x"'),
         (["run", "plan.toml", "--as", "i7", "--address", "auto"], "--as"),
         (["run", "none.toml", "--as", "i7"], "none.toml"),
         (["check", "plan.toml", "--address", "127.0.0.1:1"], "127.0.0.1:1"),
+        (["check", "plan.toml", "--address", "ray://nowhere"], "ray://nowhere"),
     ],
 )
 def test_bad_words_end_with_two_and_leave_nothing(

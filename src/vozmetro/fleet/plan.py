@@ -47,7 +47,7 @@ class Plan(_Table):
 
     Attributes:
         name: For people.
-        subjects: As `bench` takes them; paths count from the plan's folder.
+        subjects: As `bench` takes them.
         classes: Kinds of machine by name.
         corpus: As `--corpus`; None for synthetic audio.
         quality: Corpus on which subjects that listen are scored too; None for no scoring.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from vozmetro.fleet.plan import Plan
 from vozmetro.fleet.tasks import Failed, Results, Task, tasks
-from vozmetro.judge.fleet import FleetVerdict, Placed, fleet_verdict
+from vozmetro.judge.fleet import FleetVerdict, Missing, Placed, fleet_verdict
 from vozmetro.measure.quality_records import QualityStudy
-from vozmetro.measure.records import Note, Run
+from vozmetro.measure.records import Run
 from vozmetro.report.quality_judged import Beside, verdict
 
 
@@ -28,13 +28,13 @@ def _placed(plan: Plan, results: Results, task: Task) -> Placed:
         if isinstance(found, Run):
             run = found
             if run.failure is not None:
-                missing.append(Note(code=run.failure.code, fields=run.failure.fields))
+                missing.append(Missing(run.failure.code, run.failure.fields))
         elif isinstance(found, QualityStudy):
             study = found
         elif isinstance(found, Failed):
-            missing.append(Note(code=found.code, fields=found.fields))
+            missing.append(Missing(found.code, found.fields))
         else:
-            missing.append(Note(code="fleet_not_yet"))
+            missing.append(Missing("fleet_not_yet"))
     decision = None
     if run is not None and run.samples:
         decision = verdict(run, Beside.of([study] if study else []))

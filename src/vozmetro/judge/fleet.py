@@ -6,8 +6,8 @@ Pure. Every machine is judged by itself, as by `bench`; nothing is averaged over
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vozmetro.judge.checks import Status
@@ -17,11 +17,19 @@ from vozmetro.judge.interval import Interval
 from vozmetro.judge.levels import level
 from vozmetro.judge.ratio import ratio_test
 from vozmetro.measure.quality_records import QualityStudy
-from vozmetro.measure.records import Note, Run
+from vozmetro.measure.records import Run
 from vozmetro.resampling import holm
 
 ALPHA = 0.05
 CheapestBy = Literal["price", "cores", ""]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why there is no result: a code of the catalogue's errors, and its fields."""
+
+    code: str
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Placed:
         run: What was measured; None where nothing was.
         decision: Its verdict; None where nothing was measured.
         study: How well it hears, where that was asked and came out.
-        missing: Why something is missing: code of the catalogue's errors and its fields.
+        missing: Why something is missing.
     """
 
     machine_class: str
@@ -44,7 +52,7 @@ class Placed:
     run: Run | None = None
     decision: Decision | None = None
     study: QualityStudy | None = None
-    missing: tuple[Note, ...] = ()
+    missing: tuple[Missing, ...] = ()
 
     @property
     def status(self) -> Status:
