@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import socket
@@ -98,6 +97,9 @@ def _serve(chosen: dict[str, Any], lang: str) -> int:
                 announce=announce,
                 lang=lang,
             )
+            # Imported here: it takes longer to load than most commands run.
+            import asyncio
+
             return asyncio.run(running)
         finally:
             tiers.close()
