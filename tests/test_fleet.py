@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx_zoo
 import pytest
+import soundfile
 from history_helpers import main, run_at
 from hypothesis import given
 from hypothesis import strategies as st
@@ -217,6 +219,21 @@ def test_a_model_that_fails_does_not_stop_the_others(plan: Path, tmp_path: Path)
     assert outcomes["b.onnx"].samples
 
 
+def test_what_does_not_listen_is_not_scored_and_nothing_is_missing(
+    plan: Path, tmp_path: Path
+) -> None:
+    speech = tmp_path / "speech" / "en"
+    speech.mkdir(parents=True)
+    soundfile.write(speech / "a.wav", np.zeros(8000), 16_000)
+    (speech / "a.txt").write_text("one")
+    asked = replace_classes(load(plan)).model_copy(update={"quality": str(tmp_path / "speech")})
+    results = run.run(asked, Local("i7"), tmp_path / "out")
+    assert results.missing() == []
+    [first, second] = judged(asked, results).classes[0].placed
+    assert first.run and second.run
+    assert first.missing == second.missing == ()
+
+
 # The verdict
 
 
@@ -255,8 +272,6 @@ def test_the_cheapest_is_the_smallest_where_prices_lack() -> None:
 
 def test_equal_machines_are_seldom_told_apart() -> None:
     """At most one family of pairs in twenty, with the spread that is assumed."""
-    import numpy as np
-
     random, wrong = np.random.default_rng(1), 0
     for _ in range(100):
         ms = 100 * np.exp(0.10 * random.standard_normal(3))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vozmetro.fleet.plan import Plan
-from vozmetro.fleet.tasks import Failed, Results, Task, tasks
+from vozmetro.fleet.tasks import DEAF, Failed, Results, Task, tasks
 from vozmetro.judge.fleet import FleetVerdict, Missing, Placed, fleet_verdict
 from vozmetro.measure.quality_records import QualityStudy
 from vozmetro.measure.records import Run
@@ -32,7 +32,8 @@ def _placed(plan: Plan, results: Results, task: Task) -> Placed:
         elif isinstance(found, QualityStudy):
             study = found
         elif isinstance(found, Failed):
-            missing.append(Missing(found.code, found.fields))
+            if found.code != DEAF:
+                missing.append(Missing(found.code, found.fields))
         else:
             missing.append(Missing("fleet_not_yet"))
     decision = None

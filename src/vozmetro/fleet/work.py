@@ -11,12 +11,13 @@ from pathlib import Path
 from vozmetro import api
 from vozmetro.assess import study
 from vozmetro.assess.options import QualityOptions
-from vozmetro.errors import VozmetroError
+from vozmetro.errors import InputError, VozmetroError
 from vozmetro.fleet.parcels import Packed, unpacked
 from vozmetro.fleet.plan import Plan
-from vozmetro.fleet.tasks import Failed, Outcome, Task
+from vozmetro.fleet.tasks import DEAF, Failed, Outcome, Task
 from vozmetro.measure.quality_records import QualityStudy
 from vozmetro.measure.records import Run
+from vozmetro.measure.subject import resolve_subject
 from vozmetro.packages import cache_dir
 
 
@@ -78,6 +79,8 @@ def _bench(order: Order, words: str, corpus: str | None) -> Run:
 
 def _score(order: Order, words: str, corpus: str) -> QualityStudy:
     plan = order.plan
+    if resolve_subject(words).kind not in ("stt", "cascade"):
+        raise InputError(DEAF, name=order.task.subject)
     options = QualityOptions(
         corpus=corpus,
         languages=plan.languages,
