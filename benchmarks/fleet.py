@@ -11,6 +11,7 @@ import argparse
 import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from vozmetro.fleet import run as fleet
@@ -23,6 +24,9 @@ from vozmetro.measure.records import Run
 
 HERE = "here"
 LIMIT = 1.02
+SETTLES_S = (
+    10.0  # a cluster is there long before a plan is carried out; its start is not the question
+)
 
 
 def measured(plan: Plan, executor: Executor, out: Path) -> tuple[float, float]:
@@ -39,7 +43,7 @@ def main() -> int:
     """Measures and prints; returns 1 beyond the limit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="whisper-base-onnx-int8@context=3.0")
-    parser.add_argument("--iterations", type=int, default=60)
+    parser.add_argument("--iterations", type=int, default=30)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
@@ -47,7 +51,9 @@ def main() -> int:
         name="disturbance",
         subjects=(args.model,),
         classes={HERE: MachineClass()},
-        audio_seconds=(2.0,),
+        corpus="audioeval",
+        languages=("en",),
+        limit=2,
         iterations=args.iterations,
         until="iterations",
         threads=args.threads,
@@ -62,6 +68,7 @@ def main() -> int:
         for number in range(args.rounds):
             first = plain(f"{number}-first")
             with connect():
+                time.sleep(SETTLES_S)
                 on_ray = [
                     measured(plan, OnRay(plan), Path(folder, f"{number}-ray-{turn}"))
                     for turn in range(2)

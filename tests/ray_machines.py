@@ -11,15 +11,17 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
-_NETWORK, _PORT = "10.213.77", 6389
+_NETWORK = "10.213.77"
 _QUICK = {
     # A machine that dies is noticed in seconds.
     "RAY_health_check_initial_delay_ms": "1000",
@@ -52,6 +54,7 @@ class Machines:
         self._folder = folder
         self._apart = namespaces_can_be_made()
         self._token = secrets.token_hex(32)
+        self._port, self._client_port = _free_port(), _free_port()
         self._mark = f"vm{os.getpid() % 10_000}"
         self._addresses: dict[str, str] = {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -75,7 +78,12 @@ class Machines:
 
     @property
     def address(self) -> str:
-        return f"{self._addresses['head']}:{_PORT}"
+        return f"{self._addresses['head']}:{self._port}"
+
+    @property
+    def from_outside(self) -> str:
+        """The address for a machine that does not belong to the cluster."""
+        return f"ray://{self._addresses['head']}:{self._client_port}"
 
     def start(self, name: str, *, head: bool = False, slot: bool = True, **labels: str) -> None:
         """Turns a machine on; one that was killed comes back empty, but for its disk."""
@@ -84,9 +92,10 @@ class Machines:
         address = self._addresses[name]
         words = ["start", "--block", "--num-cpus=1", "--object-store-memory=100000000"]
         words += [f"--node-ip-address={address}", "--disable-usage-stats"]
-        words += ["--head", f"--port={_PORT}", "--include-dashboard=false"] if head else [
-            f"--address={self.address}"
-        ]  # fmt: skip
+        words += [
+            "--head", f"--port={self._port}", f"--ray-client-server-port={self._client_port}",
+            "--include-dashboard=false",
+        ] if head else [f"--address={self.address}"]  # fmt: skip
         if labels:
             words.append("--labels=" + ",".join(f"{key}={value}" for key, value in labels.items()))
         if slot and not head:
@@ -158,11 +167,17 @@ class Machines:
         return f"{_NETWORK}.{number}"
 
     def _until_up(self, name: str, log: Path, before: int) -> None:
-        end = time.monotonic() + 90
+        end = time.monotonic() + 180
         while _starts(log) == before:
             assert self._running[name].poll() is None, log.read_text(errors="replace")
             assert time.monotonic() < end, log.read_text(errors="replace")
-            time.sleep(0.2)
+            threading.Event().wait(0.2)
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def _starts(log: Path) -> int:

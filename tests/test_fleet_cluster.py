@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+import onnx_zoo
 import pytest
 from ray_machines import Machines
 
@@ -36,7 +37,7 @@ threads = 1
 """
 
 
-def until(true: Callable[[], bool], limit_s: float = 120.0) -> None:
+def until(true: Callable[[], bool], limit_s: float = 300.0) -> None:
     end = time.monotonic() + limit_s
     while not true():
         assert time.monotonic() < end, "it did not come"
@@ -88,7 +89,7 @@ def test_two_machines_die_and_every_result_is_there_once(tmp_path: Path) -> None
         machines.kill("c")
         machines.start("c", machine="c")
         machines.start("b", machine="b")
-        code = running.wait(300)
+        code = running.wait(600)
         reader.join()
     report = "".join(told)
     assert code in (0, 1, 3), report
@@ -115,3 +116,27 @@ def test_two_machines_die_and_every_result_is_there_once(tmp_path: Path) -> None
     assert {name: len(every) for name, every in arrived.items()} == dict.fromkeys(CLASSES, 2)
     assert sum(line.startswith("  a 1") and "sends files" in line for line in told) <= 2
     assert json.loads((out / "plan.json").read_text())["plan"]["name"] == "Three kinds"
+
+
+@pytest.mark.slow
+def test_a_machine_outside_the_cluster_asks_it(tmp_path: Path) -> None:
+    """Through Ray's client; a kind of machine that is not there fails for its reason, alone."""
+    onnx_zoo.waveform_model(tmp_path / "tiny.onnx")
+    (tmp_path / "plan.toml").write_text(
+        'name = "Small"\nsubjects = ["tiny.onnx"]\naudio_seconds = [0.5]\niterations = 2\n'
+        'until = "iterations"\n[classes.here]\nlabels = { machine = "a" }\n'
+        '[classes.nowhere]\nlabels = { machine = "z" }\n'
+    )
+    with Machines(tmp_path) as machines:
+        machines.start("a", machine="a")
+        words = ["fleet", "run", "plan.toml", "--address", machines.from_outside, "--out", "out",
+                 "--patience", "1", "--json"]  # fmt: skip
+        done = subprocess.run(
+            machines.inside("head", sys.executable, "-m", "vozmetro", *words),
+            env=machines.environment("head"), cwd=tmp_path, text=True, capture_output=True,
+            check=False,
+        )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    here, nowhere = json.loads(done.stdout)["classes"]
+    assert [one["measured"] for one in here["results"]] == [True]
+    assert [one["missing"][0]["code"] for one in nowhere["results"]] == ["fleet_no_machine"]

@@ -400,7 +400,8 @@ def test_the_command_line_divides_and_goes_on(
         print("a node is lost, says Ray")
         yield from here(seen=seen)(job, files, workers)
 
-    monkeypatch.setattr("vozmetro.fleet.cluster.connect", lambda _: nullcontext())
+    monkeypatch.setattr("vozmetro.fleet.cluster.connect", lambda *_, **__: nullcontext())
+    monkeypatch.setattr("vozmetro.assess.shards_on_ray.workers_for", lambda _: 1)
     monkeypatch.setattr("vozmetro.assess.shards_on_ray.on_ray", chatty)
     monkeypatch.setattr("vozmetro.assess.shards_on_ray.workers_for", lambda _: 2)
     out = str(tmp_path / "out")
@@ -433,13 +434,26 @@ def test_what_cannot_be_divided_is_refused(
     words: list[str], code: str, corpus: Path, tmp_path: Path,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("vozmetro.fleet.cluster.connect", lambda _: nullcontext())
+    monkeypatch.setattr("vozmetro.fleet.cluster.connect", lambda *_, **__: nullcontext())
+    monkeypatch.setattr("vozmetro.assess.shards_on_ray.workers_for", lambda _: 1)
     given = ["quality", NAME, "--corpus", str(corpus), "--executor", "ray", "--workers", "1",
              "--out", str(tmp_path / "out"), *words]  # fmt: skip
     with pytest.raises(SystemExit) as ended:
         main([*given, "--lang", "en"])
     assert ended.value.code == 2
     assert code in capsys.readouterr().err
+
+
+def test_a_cluster_is_not_asked_from_outside(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["quality", NAME, "--corpus", str(corpus), "--executor", "ray", "--out",
+             str(tmp_path / "out"), "--address", "ray://127.0.0.1:10001"]  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        main([*given, "--lang", "en"])
+    assert ended.value.code == 2
+    assert "--address auto" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 class DeadlyEar(StudyWorker):

@@ -8,7 +8,7 @@ happens to these few, each is heard alone, and once more in a fresh process, bef
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,7 @@ from vozmetro.errors import InputError, MeasurementError, VozmetroError
 from vozmetro.measure.quality_records import CLEAN, SpeechItem
 from vozmetro.measure.records import Subject
 from vozmetro.measure.workload import LONGEST_S, WorkItem
+from vozmetro.packages import is_file
 from vozmetro.speech import conditions
 from vozmetro.speech.corpus import seconds_of
 
@@ -134,9 +135,10 @@ class Listener:
             for batch in self._batches(self._opened(pieces, found)):
                 self._hear_batch(batch, found, sound)
                 sound.clear()
-                _check_hope(found)
+                _check_hope([one for one in found.values() if one.sha256])
         finally:
             sound.close()
+        _check_hope([found[at] for at in range(len(pieces))])
         return [found[at] for at in range(len(pieces))]
 
     def _opened(
@@ -148,7 +150,6 @@ class Listener:
                 seconds, sha256 = _looked_at(piece)
             except InputError as error:
                 found[at] = _aside(Outcome(piece, 0.0), error)
-                _check_hope(found)
                 continue
             known = Outcome(piece, seconds, sha256)
             if seconds > LONGEST_S:
@@ -174,8 +175,9 @@ class Listener:
         self, batch: Sequence[tuple[int, Outcome]], found: dict[int, Outcome], sound: Sound
     ) -> None:
         work = [sound.ready(_item(one))[0] for _, one in batch]
+        ear = self.ear
         try:
-            told = self._asked(work)
+            told = self._asked(ear, work)
         except MeasurementError as error:
             # Which one it was is not known: each alone.
             for (at, one), item in zip(batch, work, strict=True):
@@ -188,19 +190,21 @@ class Listener:
             found[at] = _told(one, text, ms)
 
     def _hear_alone(self, one: Outcome, item: WorkItem) -> Outcome:
+        # That the subject cannot be loaded again is not the utterance's fault, and is raised.
+        ear = self.ear
         try:
-            (told,) = self._asked([item])
+            (told,) = self._asked(ear, [item])
         except MeasurementError:
             # The machine may have been short of memory for a moment: once more, in a fresh process.
             self.close()
+            ear = self.ear
             try:
-                (told,) = self._asked([item])
+                (told,) = self._asked(ear, [item])
             except MeasurementError as error:
                 return _aside(one, error)
         return _told(one, *told)
 
-    def _asked(self, work: Sequence[WorkItem]) -> list[tuple[str, float]]:
-        ear = self.ear
+    def _asked(self, ear: Ear, work: Sequence[WorkItem]) -> list[tuple[str, float]]:
         try:
             return ear.hear(work, self._limit_s)
         except MeasurementError as error:
@@ -209,31 +213,39 @@ class Listener:
             raise
 
 
-def _check_hope(found: Mapping[int, Outcome]) -> None:
+def _check_hope(tried: Sequence[Outcome]) -> None:
     """Gives a part up of which nothing can be heard, for a reason that is not in it.
+
+    Args:
+        tried: While it goes on, recordings that the subject was given; at its end, all.
 
     Raises:
         MeasurementError: `shard_hopeless`.
     """
-    if len(found) >= HOPELESS and all(one.code for one in found.values()):
-        first = found[min(found)]
+    if len(tried) >= HOPELESS and all(one.code for one in tried):
+        first = tried[0]
         reason = VozmetroError(first.code, **dict(first.fields))
         raise MeasurementError("shard_hopeless", id=first.piece.id, detail=str(reason))
 
 
 def _looked_at(piece: Piece) -> tuple[float, str]:
-    """Length and digest of an utterance's file."""
+    """Length and digest of an utterance's file.
+
+    Raises:
+        InputError: It is none, or cannot be read.
+    """
     if piece.condition != CLEAN:
         return piece.seconds, ""
     path = Path(piece.audio)
-    if not path.is_file():
+    if not is_file(path):
         raise InputError("file_missing", path=path)
-    seconds = seconds_of(path)
     try:
+        seconds = seconds_of(path)
         with path.open("rb") as file:
             return seconds, hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError("not_audio", path=path, detail=error.strerror or error) from error
+    # A type error is how the decoder says that a headerless file needs its rate.
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError("not_audio", path=path, detail=error) from error
 
 
 def _item(one: Outcome) -> SpeechItem:

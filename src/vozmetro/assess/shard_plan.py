@@ -18,7 +18,7 @@ from pydantic import Field
 from vozmetro.errors import InputError
 from vozmetro.measure.quality_records import CLEAN
 from vozmetro.measure.records import Record
-from vozmetro.measure.storage import write_atomic
+from vozmetro.measure.storage import write_atomic, writing
 from vozmetro.resampling import LEAST_SPEAKERS
 from vozmetro.speech.manifest import Source
 
@@ -59,10 +59,13 @@ class Plan(Record):
     subjects: list[list[str]] = Field(default_factory=list)
     options: dict[str, str] = Field(default_factory=dict)
 
-    @property
-    def key(self) -> str:
-        """A digest that tells this plan from every other."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+    def key_of(self, number: int) -> str:
+        """Returns a digest that tells this plan from every other, and its subjects apart.
+
+        Args:
+            number: Of the subject.
+        """
+        return hashlib.sha256(f"{number}\n{self.model_dump_json()}".encode()).hexdigest()
 
 
 class Piece(Record):
@@ -224,20 +227,16 @@ def divide(
     Raises:
         OutputError: `unwritable` or `disk_full`.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in folder.parent.glob(f".{folder.name}.*"):
-        shutil.rmtree(left, ignore_errors=True)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    sizes = [0] * shards
-    for block in _blocks(sources, census.by, shards):
-        for number, lines in block.items():
-            sizes[number] += len(lines)
-            with (beside / part_name(number)).open("a", encoding="utf-8") as out:
-                out.writelines(lines)
-    if unspoken:
-        sizes.append(len(unspoken))
-        lines = [f"{piece.model_dump_json()}\n" for piece in unspoken]
-        (beside / part_name(shards)).write_text("".join(lines), encoding="utf-8")
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for left in folder.parent.glob(f".{folder.name}.*"):
+            shutil.rmtree(left, ignore_errors=True)
+        beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        sizes = _written(sources, census.by, shards, beside)
+        if unspoken:
+            sizes.append(len(unspoken))
+            lines = [f"{piece.model_dump_json()}\n" for piece in unspoken]
+            (beside / part_name(shards)).write_text("".join(lines), encoding="utf-8")
     plan = Plan(
         by=census.by,
         shards=len(sizes),
@@ -249,9 +248,23 @@ def divide(
         options=dict(options),
     )
     write_atomic(beside / PLAN_FILE, plan.model_dump_json(indent=1).encode())
-    beside.chmod(0o755)
-    beside.rename(folder)
+    with writing(folder):
+        beside.chmod(0o755)
+        beside.rename(folder)
     return plan
+
+
+def _written(
+    sources: Sources, by: Literal["speaker", "utterance"], shards: int, folder: Path
+) -> list[int]:
+    """Writes the parts; returns how many utterances each has."""
+    sizes = [0] * shards
+    for block in _blocks(sources, by, shards):
+        for number, lines in block.items():
+            sizes[number] += len(lines)
+            with (folder / part_name(number)).open("a", encoding="utf-8") as out:
+                out.writelines(lines)
+    return sizes
 
 
 def _blocks(
@@ -274,7 +287,8 @@ def piece_of(source: Source) -> Piece:
     """Returns an utterance as its part's file holds it."""
     return Piece(
         id=source.id,
-        audio=str(source.audio),
+        # Workers have another working folder.
+        audio=str(source.audio.absolute()),
         text=source.text,
         language=source.language,
         speaker=source.speaker,

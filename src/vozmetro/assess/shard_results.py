@@ -17,6 +17,7 @@ from vozmetro.measure.quality_records import (
     CorpusFacts,
     Heard,
     LeftOut,
+    Merged,
     QualityStudy,
     Shards,
     SpeechItem,
@@ -33,6 +34,8 @@ WORST = 100
 MOST_LEFT_OUT = 1000
 """Utterances that could not be heard which a record names."""
 
+_Name = tuple[str, str]
+
 
 @dataclass(frozen=True)
 class Done:
@@ -40,19 +43,31 @@ class Done:
 
     Attributes:
         files: By number of the part.
-        abouts: What they say of themselves.
+        abouts: What they say of themselves, their sums apart: those of all together fit into
+            memory, those of each do not.
+        merged: All sums together.
+        spoken: Parts with sums.
     """
 
     files: Mapping[int, Path]
     abouts: Mapping[int, About]
+    merged: tuple[Merged, ...]
+    spoken: frozenset[int]
 
     @classmethod
     def of(cls, files: Mapping[int, Path]) -> Done:
         """Reads what files say of themselves, in the order of their numbers."""
-        return cls(
-            {number: files[number] for number in sorted(files)},
-            {number: about_of(files[number]) for number in sorted(files)},
-        )
+        abouts: dict[int, About] = {}
+        merged: list[Merged] = []
+        spoken = set()
+        for number in sorted(files):
+            about = about_of(files[number])
+            if about.merged:
+                spoken.add(number)
+                merged = merge([*merged, *about.merged])
+            abouts[number] = about.model_copy(update={"merged": []})
+        in_order = {number: files[number] for number in sorted(files)}
+        return cls(in_order, abouts, tuple(merged), frozenset(spoken))
 
     @property
     def left_out(self) -> int:
@@ -74,14 +89,14 @@ def with_results(record: QualityStudy, plan: Plan, done: Sequence[Done]) -> Qual
     whole = plan.utterances <= MOST_KEPT
     kept = [_kept(one, whole) for one in done]
     # A recording that one subject could not hear may have been heard by another.
-    by_name: dict[str, Outcome] = {}
+    by_name: dict[_Name, Outcome] = {}
     for outcomes in kept:
         for one in outcomes:
-            known = by_name.get(one.piece.id)
+            known = by_name.get(_name(one))
             if known is None or not known.seconds:
-                by_name[one.piece.id] = one
+                by_name[_name(one)] = one
     order = sorted(by_name.values(), key=_order)
-    places = {one.piece.id: at for at, one in enumerate(order)}
+    places = {_name(one): at for at, one in enumerate(order)}
     systems = [
         _system(system, one, outcomes, places, whole)
         for system, one, outcomes in zip(record.systems, done, kept, strict=True)
@@ -113,8 +128,7 @@ def _kept(done: Done, whole: bool) -> list[Outcome]:
     worst: list[tuple[int, str, int, int]] = []
     unspoken = []
     for number, path in done.files.items():
-        about = done.abouts[number]
-        if not about.merged:
+        if number not in done.spoken:
             # Sounds without speech are a part of their own.
             unspoken += [
                 row.outcome for row in rows_of(path) if row.outcome.piece.condition != CLEAN
@@ -135,6 +149,11 @@ def _kept(done: Done, whole: bool) -> list[Outcome]:
         if at in positions
     ]
     return [*found, *unspoken]
+
+
+def _name(one: Outcome) -> _Name:
+    """What tells an utterance from all others; a recording may be called as a silence is."""
+    return one.piece.condition, one.piece.id
 
 
 def _order(one: Outcome) -> tuple[object, ...]:
@@ -163,14 +182,14 @@ def _system(
     system: System,
     done: Done,
     outcomes: Sequence[Outcome],
-    places: Mapping[str, int],
+    places: Mapping[_Name, int],
     whole: bool,
 ) -> System:
     if not done.abouts:
         return system
     abouts = list(done.abouts.values())
     heard = [
-        Heard(item=places[one.piece.id], output=one.output, ms=one.ms)
+        Heard(item=places[_name(one)], output=one.output, ms=one.ms)
         for one in outcomes
         if one.output is not None
     ]
@@ -183,7 +202,7 @@ def _system(
             "heard": sorted(heard, key=lambda one: one.item),
             "left_out": _left_out(done),
             "left_out_count": done.left_out,
-            "merged": [] if whole else merge(row for one in abouts for row in one.merged),
+            "merged": [] if whole else list(done.merged),
         }
     )
 

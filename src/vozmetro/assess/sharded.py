@@ -234,11 +234,12 @@ def _sounds_changed(folder: Path) -> bool:
         heard = ((Path(one), digest) for one, digest in zip(*told.values(), strict=True) if digest)
         for audio, digest in heard:
             # Only the workers may be able to see it.
-            if not audio.is_file():
+            try:
+                with audio.open("rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                        return True
+            except OSError:
                 continue
-            with audio.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                    return True
             break
     return False
 
@@ -271,7 +272,7 @@ class _Study:
             for number in range(len(self._targets)):
                 self._hear(number)
         except (VozmetroError, KeyboardInterrupt) as error:
-            if isinstance(error, OutputError) or not any(self._files(0)):
+            if isinstance(error, OutputError) or not self._files(0):
                 raise
             if isinstance(error, KeyboardInterrupt):
                 return self._saved("interrupted")
@@ -298,8 +299,13 @@ class _Study:
 
     def _hear(self, number: int) -> None:
         done = self._files(number)
-        for path in done.values():
-            self._check(about_of(path))
+        for shard, path in list(done.items()):
+            about = about_of(path)
+            self._check(about, number, shard)
+            # Nothing of it was heard: its machine may have lacked the recordings, or the memory.
+            if not about.heard:
+                path.unlink()
+                del done[shard]
         waiting = [part for part in self._filled if part not in done]
         if not waiting:
             return
@@ -318,7 +324,7 @@ class _Study:
             threads=settings.threads,
             device=settings.device,
             seed=settings.seed,
-            key=self._plan.key,
+            key=self._plan.key_of(number),
             limit_s=self._sharding.limit_s,
         )
         workers = min(self._sharding.workers, len(waiting))
@@ -326,23 +332,26 @@ class _Study:
             if part.code:
                 raise MeasurementError(part.code, **dict(part.fields))
             about = about_of(part.data)
-            self._check(about)
+            self._check(about, number, about.shard)
             place = self._folder(number) / f"{about.shard:06d}.parquet"
             # A part that a lost machine had done after all comes twice: the first one stays.
             if not place.is_file():
                 write_atomic(place, part.data)
                 pace.add(about)
-        missing = [part for part in waiting if part not in self._files(number)]
+        missing = len(self._filled) - len(self._files(number))
         if missing:
-            raise MeasurementError("shards_missing", count=len(missing))
+            raise MeasurementError("shards_missing", count=missing)
 
-    def _check(self, about: About) -> None:
-        """Refuses results of another plan, or of another version's rules.
+    def _check(self, about: About, number: int, part: int) -> None:
+        """Refuses results of another plan, subject or part, or of another version's rules.
 
         Raises:
             InputError: `shard_foreign` or `shard_versions`.
         """
-        if about.key != self._plan.key:
+        whole = part < len(self._plan.sizes) and (
+            about.heard + about.left_out == self._plan.sizes[part]
+        )
+        if about.key != self._plan.key_of(number) or about.shard != part or not whole:
             raise InputError("shard_foreign", shard=about.shard, path=self._out)
         ours = {code: normalizer_name(code) for code in about.normalizers}
         if about.vozmetro != version("vozmetro") or about.normalizers != ours:

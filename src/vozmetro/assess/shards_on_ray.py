@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from vozmetro.assess.shard_plan import part_number
 from vozmetro.assess.shard_worker import Job, Part, PartWorker
-from vozmetro.errors import MeasurementError
+from vozmetro.errors import InputError, MeasurementError
 
 if TYPE_CHECKING:
     import pyarrow
 
 _READERS = 2
 """Files that are read at the same time."""
+_MOST_LOSSES = 5
+"""Times that a part is begun anew by another worker, before the study gives up."""
 _LOST_AT_START = 20
 """Workers that may be lost one after another while they start, before the study gives up."""
 
@@ -82,15 +84,23 @@ def hushed() -> Iterator[None]:
 
 
 def workers_for(threads: int) -> int:
-    """Returns the workers that the cluster has processors for, at least one.
+    """Returns the workers that the cluster's machines have processors for.
 
     Args:
         threads: Of each.
+
+    Raises:
+        InputError: `threads_cluster` where no machine has as many processors as one needs: Ray
+            would wait for such a machine.
     """
     import ray
 
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return max(1, int(resources.get("CPU", 1)) // threads)
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    processors = [int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]]
+    workers = sum(count // threads for count in processors)
+    if not workers:
+        raise InputError("threads_cluster", given=threads, most=max(processors, default=0))
+    return workers
 
 
 def on_ray(job: Job, files: Sequence[Path], workers: int) -> Iterator[Part]:
@@ -110,7 +120,8 @@ def on_ray(job: Job, files: Sequence[Path], workers: int) -> Iterator[Part]:
     _configure()
     try:
         read = ray.data.read_binary_files(
-            [str(path) for path in files],
+            # A reader's working folder is where Ray was started.
+            [str(path.absolute()) for path in files],
             include_paths=True,
             # One file a block, one block a task: a part comes home as soon as it is done.
             override_num_blocks=len(files),
@@ -125,6 +136,8 @@ def on_ray(job: Job, files: Sequence[Path], workers: int) -> Iterator[Part]:
             compute=ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
             fn_constructor_kwargs={"job": job},
             num_cpus=job.threads,
+            # A part that takes its worker with it each time is not begun for ever.
+            max_task_retries=_MOST_LOSSES,
         )
         for batch in heard.iter_batches(
             batch_size=None, batch_format="pyarrow", prefetch_batches=0

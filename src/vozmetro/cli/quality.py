@@ -44,7 +44,7 @@ def commands(lang: str) -> list[click.Command]:
                      help=say("cli.resume")),
         click.option("--executor", type=click.Choice(["local", "ray"]), default="local",
                      help=say("cli.executor")),
-        click.option("--address", default="local", metavar="local|auto|HOST:PORT|ray://...",
+        click.option("--address", default="local", metavar="local|auto|HOST:PORT",
                      help=say("cli.address")),
         click.option("--shards", type=click.IntRange(min=1), metavar="N", help=say("cli.shards")),
         click.option("--workers", type=click.IntRange(min=1), metavar="N",
@@ -126,9 +126,10 @@ def _on_ray(subjects: tuple[str, ...], chosen: dict[str, Any], lang: str) -> int
         threads = load_quality(resumed).settings.threads
 
     def sharding() -> sharded.Sharding:
+        fitting = workers_for(threads)
         return sharded.Sharding(
             on_ray,
-            chosen["workers"] or workers_for(threads),
+            chosen["workers"] or fitting,
             chosen["shards"],
             chosen["utterance_limit"],
         )
@@ -137,7 +138,7 @@ def _on_ray(subjects: tuple[str, ...], chosen: dict[str, Any], lang: str) -> int
     def connected() -> Iterator[ProgressLine]:
         with ExitStack() as stack:
             with hushed():
-                stack.enter_context(connect(chosen["address"]))
+                stack.enter_context(connect(chosen["address"], from_outside=False))
             # Ray tells of lost machines on standard output, where JSON may be expected.
             nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
             stack.enter_context(redirect_stdout(nowhere))

@@ -13,21 +13,26 @@ from vozmetro.errors import InputError, MissingExtraError
 
 LOCAL = "local"
 """Starts a cluster of this machine alone, which ends with the program."""
+CLIENT = "ray://"
+"""Begins the address of a cluster to which this machine does not belong."""
 _KNOCK_S = 5.0
 
 
 @contextmanager
-def connect(address: str = LOCAL) -> Iterator[None]:
+def connect(address: str = LOCAL, *, from_outside: bool = True) -> Iterator[None]:
     """Holds a connection to a Ray cluster; one that is held already is used as it is.
 
     Args:
         address: `local`, `auto` for the cluster that this machine belongs to, `HOST:PORT`, or
-            `ray://HOST:PORT`.
+            `ray://HOST:PORT` from a machine that does not belong to it.
+        from_outside: Whether what follows can be done from such a machine.
 
     Raises:
         MissingExtraError: Ray is not installed.
-        InputError: `cluster_unreachable`.
+        InputError: `cluster_unreachable`, or `cluster_outside`.
     """
+    if address.startswith(CLIENT) and not from_outside:
+        raise InputError("cluster_outside", address=address)
     # Nothing about anybody's machines leaves them.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -62,7 +67,7 @@ def _knock(address: str) -> None:
     Raises:
         InputError: `cluster_unreachable`.
     """
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    host, colon, port = address.removeprefix(CLIENT).rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65_535:
         if address in (LOCAL, "auto"):
             return

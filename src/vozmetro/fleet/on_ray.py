@@ -11,9 +11,10 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any
 
-from vozmetro.errors import InputError
+from vozmetro.errors import InputError, VozmetroError
 from vozmetro.fleet import parcels
 from vozmetro.fleet.executor import Keep, Listener, Told
 from vozmetro.fleet.parcels import Parcel
@@ -128,6 +129,9 @@ class OnRay:
             listen(Told("again", order.task))
 
     def _failed(self, code: str, order: Order, error: Exception) -> Failed:
+        cause = getattr(error, "cause", error)
+        if isinstance(cause, VozmetroError):
+            return Failed(cause.code, dict(cause.fields))
         detail = (str(error).strip().splitlines() or [type(error).__name__])[-1][:300]
         return Failed(code, {"detail": plain(detail), "tries": str(self._tries[order.task])})
 
@@ -169,7 +173,7 @@ class OnRay:
 
         wanted = parcels.parcels((*order.subject, *(order.corpus or ())))
         ask = ray.remote(_missing).options(**_pinned(node))
-        for index in ray.get(ask.remote(wanted), timeout=_ANSWER_S):
+        for index in ray.get(ask.remote(wanted, version("vozmetro")), timeout=_ANSWER_S):
             listen(Told("sending", order.task, _name(node)))
             _send(wanted[index], node)
 
@@ -178,8 +182,14 @@ def _place(order: Order) -> _Place:
     return order.task.machine_class, order.task.place
 
 
-def _missing(wanted: list[Parcel]) -> list[int]:
-    """Runs on the node: which of the parcels it does not have."""
+def _missing(wanted: list[Parcel], release: str) -> list[int]:
+    """Runs on the node: which of the parcels it does not have.
+
+    Raises:
+        InputError: `fleet_version` where it has another vozmetro than who asks.
+    """
+    if version("vozmetro") != release:
+        raise InputError("fleet_version", here=version("vozmetro"), asked=release)
     return [index for index, one in enumerate(wanted) if not parcels.has(one)]
 
 

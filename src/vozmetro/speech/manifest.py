@@ -103,6 +103,10 @@ def parse_line(line: str, path: Path, number: int) -> Source:
         raise invalid("language")
     if not isinstance(speaker, str) or len(speaker) > _MOST_NAME:
         raise invalid("speaker")
+    # Half of a surrogate pair is no character, and cannot be written down again.
+    for name, value in (("audio", audio), ("text", text), ("speaker", speaker)):
+        if any("\ud800" <= sign <= "\udfff" for sign in value):
+            raise invalid(name)
     return Source(
         id=audio.removesuffix(Path(audio).suffix).replace("\\", "/"),
         audio=path.parent / audio,
