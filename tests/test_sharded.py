@@ -170,6 +170,73 @@ def test_where_nothing_can_be_heard_the_study_fails(tmp_path: Path) -> None:
     assert found.failure.code == "shard_hopeless"
 
 
+def test_many_missing_recordings_side_by_side_do_not_end_a_study(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", HOPELESS + 10)
+    for number in range(2, HOPELESS + 5):
+        (corpus / f"clip-{number:04d}.wav").unlink()
+    found = divided(corpus, tmp_path / "out", shards=1)
+    (system,) = found.systems
+    assert found.status == "complete"
+    assert system.left_out_count == HOPELESS + 3
+    assert {one.code for one in system.left_out} == {"file_missing"}
+
+
+def test_files_that_no_decoder_or_system_takes_are_put_aside(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", 3)
+    (corpus / "headerless.raw").write_bytes(bytes(100))
+    names = ["headerless.raw", "x" * 300 + ".wav"]
+    with (corpus / "manifest.jsonl").open("a") as listed:
+        for name in names:
+            listed.write(json.dumps({"audio": name, "text": "one", "language": "en"}) + "\n")
+    (system,) = divided(corpus, tmp_path / "out", shards=1).systems
+    assert {one.id: one.code for one in system.left_out} == {
+        "headerless": "not_audio", "x" * 300: "file_missing",
+    }  # fmt: skip
+    assert divided(corpus, tmp_path / "out", shards=1).status == "complete"
+
+
+def test_a_part_of_which_nothing_was_heard_is_heard_again(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path / "corpus", 30)
+    away = [
+        source.audio
+        for source in open_sources(str(corpus))()
+        if shard_of(source, "utterance", 3) == 0
+    ]
+    assert 0 < len(away) < HOPELESS
+    for path in away:
+        path.rename(path.with_suffix(".away"))
+    first = divided(corpus, tmp_path / "out", shards=3)
+    assert first.systems[0].left_out_count == len(away)
+    for path in away:
+        path.with_suffix(".away").rename(path)
+    seen: list[int] = []
+    second = divided(corpus, tmp_path / "out", shards=3, seen=seen)
+    assert seen == [0]
+    assert second.systems[0].left_out_count == 0
+    assert comparable(second) == comparable(divided(corpus, tmp_path / "new", shards=3))
+
+
+def test_a_part_under_another_number_is_refused(corpus: Path, tmp_path: Path) -> None:
+    divided(corpus, tmp_path, shards=3)
+    done = tmp_path / "shards" / "done-0"
+    (done / "000000.parquet").write_bytes((done / "000001.parquet").read_bytes())
+    found = divided(corpus, tmp_path, shards=3)
+    assert found.status == "failed"
+    assert found.failure is not None
+    assert found.failure.code == "shard_foreign"
+
+
+def test_one_part_alone_that_is_done_is_kept(corpus: Path, tmp_path: Path) -> None:
+    def first(job: Job, files: Sequence[Path], workers: int) -> Iterator[Part]:
+        yield from here()(job, [path for path in files if path.stem == "000000"], workers)
+        raise KeyboardInterrupt
+
+    options = QualityOptions(corpus=str(corpus), threads=1)
+    found = sharded.quality([NAME], options, Sharding(first, 1, 3), out=tmp_path)
+    assert found.status == "interrupted"
+    assert [path.name for path in (tmp_path / "shards" / "done-0").iterdir()] == ["000000.parquet"]
+
+
 def test_no_more_than_a_batch_is_decoded_at_once(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "corpus", 120)
     FakeEar.peak, FakeEar.peak_s = FakeEar.alive, FakeEar.alive_s
