@@ -29,6 +29,7 @@ _QUICK = {
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "4",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
 }
 

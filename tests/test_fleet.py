@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from vozmetro.errors import InputError
 from vozmetro.fleet import parcels, run
-from vozmetro.fleet.executor import Keep, Listener, Local, Told
+from vozmetro.fleet.executor import Listener, Local, Told
 from vozmetro.fleet.plan import MachineClass, Plan, load
 from vozmetro.fleet.tasks import Failed, Results, tasks
 from vozmetro.fleet.verdict import judged
@@ -109,9 +110,12 @@ def test_words_are_packed_and_come_out_the_same_elsewhere(plan: Path, tmp_path: 
     packed = parcels.pack_subject("a.onnx@x=1")
     [parcel] = parcels.parcels(packed)
     assert packed == (parcel, "@x=1")
-    assert parcels.at_home(packed) == "a.onnx@x=1"
     assert not parcels.has(parcel)
-    arrival = parcels.Arrival(parcel)
+    left = tmp_path / "cache" / "fleet" / f".arriving-{platform.node()}-999999999-x"
+    left.mkdir(parents=True)
+    arrival = parcels.Arrival()
+    arrival.begin(parcel)
+    assert not left.exists()
     for name, offset, length in parcels.pieces(parcel):
         arrival.take(name, offset, parcels.piece(parcel, name, offset, length))
     arrival.end()
@@ -124,6 +128,36 @@ def test_words_are_packed_and_come_out_the_same_elsewhere(plan: Path, tmp_path: 
     assert list((tmp_path / "cache" / "fleet").glob(".arriving-*")) == []
 
 
+@pytest.mark.parametrize("spelt", ["speech", "./speech", "speech/", "{cwd}/speech", "dir:speech/"])
+def test_a_folder_is_packed_however_it_is_spelt(plan: Path, tmp_path: Path, spelt: str) -> None:
+    del plan
+    (tmp_path / "speech").mkdir()
+    (tmp_path / "speech" / "a.txt").write_text("one")
+    (tmp_path / "secret").write_text("x")
+    (tmp_path / "speech" / "link").symlink_to(tmp_path / "secret")
+    packed = parcels.pack_corpus(spelt.format(cwd=tmp_path))
+    [parcel] = parcels.parcels(packed)
+    assert packed[:-1] == (("dir:",) if spelt.startswith("dir:") else ())
+    assert parcel.root == str(tmp_path / "speech")
+    # What a link shows of the rest of the machine does not travel.
+    assert [name for name, _, _ in parcel.files] == ["a.txt"]
+
+
+def test_a_list_travels_with_what_it_names_alone(plan: Path, tmp_path: Path) -> None:
+    del plan
+    (tmp_path / "more").mkdir()
+    soundfile.write(tmp_path / "more" / "a.wav", np.zeros(8000), 16_000)
+    listed = tmp_path / "cases.jsonl"
+    listed.write_text(json.dumps({"audio": "more/a.wav", "text": "one"}))
+    [parcel] = parcels.parcels(parcels.pack_corpus("cases.jsonl"))
+    assert [name for name, _, _ in parcel.files] == ["cases.jsonl", "more/a.wav"]
+    soundfile.write(tmp_path.parent / "outside.wav", np.zeros(8000), 16_000)
+    listed.write_text(json.dumps({"audio": "../outside.wav", "text": "one"}))
+    with pytest.raises(InputError) as caught:
+        parcels.pack_corpus("cases.jsonl")
+    assert caught.value.code == "fleet_outside"
+
+
 def test_a_folder_of_speech_is_a_parcel_and_names_stay(tmp_path: Path) -> None:
     speech = tmp_path / "speech" / "es"
     speech.mkdir(parents=True)
@@ -133,7 +167,8 @@ def test_a_folder_of_speech_is_a_parcel_and_names_stay(tmp_path: Path) -> None:
     assert packed[:3] == ("es-ivr", ",", "dir:")
     [parcel] = parcels.parcels(packed)
     assert [name for name, _, _ in parcel.files] == ["es/a.txt", "es/empty.txt"]
-    arrival = parcels.Arrival(parcel)
+    arrival = parcels.Arrival()
+    arrival.begin(parcel)
     arrival.take("es/a.txt", 0, b"hola")
     arrival.end()
     assert parcels.has(parcel)
@@ -143,12 +178,13 @@ def test_a_folder_of_speech_is_a_parcel_and_names_stay(tmp_path: Path) -> None:
 def test_a_parcel_stays_in_its_folder(name: str, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VOZMETRO_CACHE", str(tmp_path))
     with pytest.raises(InputError, match="did not arrive as announced"):
-        parcels.Arrival(parcels.Parcel(((name, 1, "0"),), ".", "/"))
+        parcels.Arrival().begin(parcels.Parcel(((name, 1, "0"),), ".", "/"))
 
 
 def test_bytes_that_were_not_announced_are_refused(plan: Path) -> None:
     [parcel] = parcels.parcels(parcels.pack_subject("a.onnx"))
-    arrival = parcels.Arrival(parcel)
+    arrival = parcels.Arrival()
+    arrival.begin(parcel)
     size = parcel.files[0][1]
     for name, offset, data in (("b.onnx", 0, b"x"), ("a.onnx", size, b"x")):
         with pytest.raises(InputError, match="did not arrive"):
@@ -165,29 +201,62 @@ def test_bytes_that_were_not_announced_are_refused(plan: Path) -> None:
 def test_a_result_is_kept_once_and_what_failed_is_tried_again(tmp_path: Path) -> None:
     plan = Plan(name="x", subjects=("a",), classes={"k": MachineClass()})
     results = Results(tmp_path / "out", plan)
-    results.claim()
+    results.claim({"vozmetro": "1"})
     [task] = results.missing()
-    assert results.keep(task, Failed("fleet_lost", {"tries": "3", "detail": "x"}))
+    assert results.keep(task, Failed(code="fleet_lost", fields={"tries": "3", "detail": "x"}))
     assert results.missing() == [task]
     first, second = run_at(1), run_at(2)
     assert results.keep(task, first)
     assert results.missing() == []
     assert not results.keep(task, second)
-    assert not results.keep(task, Failed("fleet_lost", {}))
+    assert not results.keep(task, Failed(code="fleet_lost"))
     assert results.outcome(task) == first
     assert [path.name for path in (tmp_path / "out" / task.folder).iterdir()] == ["run.json"]
     # The same plan goes on there; another does not, nor does it take a stranger's folder.
-    Results(tmp_path / "out", plan.model_copy(update={"name": "y"})).claim()
-    for folder, code in (("out", "fleet_other_plan"), ("", "out_taken")):
+    same = Results(tmp_path / "out", plan.model_copy(update={"name": "y"}))
+    same.claim({"vozmetro": "1"})
+    other = plan.model_copy(update={"seed": 1})
+    for folder, asked, release, code in (
+        ("out", other, "1", "fleet_other_plan"), ("out", plan, "2", "fleet_changed"),
+        ("", other, "1", "out_taken"),
+    ):  # fmt: skip
         with pytest.raises(InputError) as caught:
-            Results(tmp_path / folder, plan.model_copy(update={"seed": 1})).claim()
+            Results(tmp_path / folder, asked).claim({"vozmetro": release})
         assert caught.value.code == code
+
+
+def test_what_broke_off_is_tried_again_and_tells_nothing(tmp_path: Path) -> None:
+    plan = Plan(name="x", subjects=("a",), classes={"k": MachineClass()})
+    results = Results(tmp_path / "out", plan)
+    results.claim({})
+    [task] = results.missing()
+    broken = run_at(1).model_copy(update={"status": "failed"})
+    assert results.keep(task, broken)
+    assert results.missing() == [task]
+    # Why it could not even be begun says less than what there is.
+    assert not results.keep(task, Failed(code="fleet_lost"))
+    assert results.keep(task, run_at(2))
+    assert results.missing() == []
+    (tmp_path / "out" / task.folder / "run.json").unlink()
+    (tmp_path / "out" / task.folder / "bench-failed.json").write_text('{"code": ["x"]}')
+    with pytest.raises(InputError, match="bench-failed"):
+        results.missing()
+
+
+def test_a_place_remembers_its_machine(tmp_path: Path) -> None:
+    plan = Plan(name="x", subjects=("a",), classes={"k": MachineClass(nodes=2)})
+    results = Results(tmp_path, plan)
+    assert results.machine(("k", 1)) is None
+    results.remember(("k", 1), "b 10.0.0.2")
+    results.remember(("k", 2), "c 10.0.0.3")
+    again = Results(tmp_path, plan)
+    assert [again.machine(("k", number)) for number in (1, 2)] == ["b 10.0.0.2", "c 10.0.0.3"]
 
 
 def test_a_fleet_goes_on_where_it_stopped(plan: Path, tmp_path: Path) -> None:
     class Stopped(Local):
-        def run(self, orders: Sequence[Order], keep: Keep, listen: Listener) -> None:
-            super().run(orders[:1], keep, listen)
+        def run(self, orders: Sequence[Order], results: Results, listen: Listener) -> None:
+            super().run(orders[:1], results, listen)
             raise KeyboardInterrupt
 
     told: list[Told] = []
@@ -305,6 +374,10 @@ def test_the_command_line(plan: Path, capsys: pytest.CaptureFixture[str], lang: 
     [
         (["run", "plan.toml"], "i7, n100"),
         (["run", "plan.toml", "--as", "x"], '"x"'),
+        (["run", "plan.toml", "--as", "n100", "--place", "3"], "from 1 to 2"),
+        (["run", "plan.toml", "--place", "2", "--address", "auto"], "--as"),
+        (["run", "misspelt.toml", "--as", "i7"], "b.onx"),
+        (["check", "nowhere.toml", "--as", "i7"], "spech"),
         (["run", "plan.toml", "--as", "i7", "--address", "auto"], "--as"),
         (["run", "none.toml", "--as", "i7"], "none.toml"),
         (["check", "plan.toml", "--address", "127.0.0.1:1"], "127.0.0.1:1"),
@@ -314,6 +387,9 @@ def test_the_command_line(plan: Path, capsys: pytest.CaptureFixture[str], lang: 
 def test_bad_words_end_with_two_and_leave_nothing(
     plan: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
 ) -> None:
+    text = plan.read_text()
+    Path("misspelt.toml").write_text(text.replace("b.onnx", "b.onx"))
+    Path("nowhere.toml").write_text(text.replace("iterations = 2", 'quality = "spech"'))
     before = set(Path().iterdir())
     assert main(["fleet", *words, "--lang", "en"]) == 2
     assert told in capsys.readouterr().err

@@ -15,6 +15,7 @@ from vozmetro.cli.options import RUNS_FOLDER, command_line, having, language
 from vozmetro.cli.run import output, print_json
 from vozmetro.errors import InputError
 from vozmetro.i18n import t
+from vozmetro.units import plain
 
 if TYPE_CHECKING:
     from vozmetro.fleet.executor import Executor, Told
@@ -33,6 +34,8 @@ def commands(lang: str) -> list[click.Command]:
         click.option("--address", default=LOCAL, metavar="local|auto|HOST:PORT|ray://…",
                      help=say("fleet.address", default=LOCAL)),
         click.option("--as", "machine_class", metavar=say("fleet.m_class"), help=say("fleet.as")),
+        click.option("--place", type=int, default=1, metavar="N",
+                     help=say("fleet.place", default=1)),
     ]  # fmt: skip
     running = [
         click.option("--out", type=click.Path(path_type=Path), metavar=say("cli.m_folder"),
@@ -104,7 +107,7 @@ def _check(path: Path, chosen: dict[str, Any], lang: str) -> int:
     from vozmetro.fleet.parcels import pack_corpus, pack_subject, parcels
     from vozmetro.fleet.plan import load
     from vozmetro.report.tables import table
-    from vozmetro.units import plain, size
+    from vozmetro.units import size
 
     plan = load(path)
     words = [pack_subject(one) for one in plan.subjects]
@@ -168,9 +171,13 @@ def _executor(plan: Plan, chosen: dict[str, Any]) -> Iterator[Executor]:
     if chosen["address"] == LOCAL:
         from vozmetro.fleet.executor import Local
 
-        yield Local(_own(plan, chosen["machine_class"]))
+        name, place = _own(plan, chosen["machine_class"]), chosen["place"]
+        nodes = plan.classes[name].nodes
+        if not 1 <= place <= nodes:
+            raise InputError("fleet_place", name=name, nodes=nodes)
+        yield Local(name, place)
         return
-    if chosen["machine_class"] is not None:
+    if chosen["machine_class"] is not None or chosen["place"] != 1:
         raise InputError("fleet_as_local")
     from vozmetro.fleet.cluster import connect
     from vozmetro.fleet.on_ray import OnRay
@@ -185,4 +192,4 @@ def _say(told: Told, lang: str) -> None:
     what = t(f"fleet.told_{told.what}", lang)
     stage = t(f"fleet.stage_{task.stage}", lang)
     where = f"{task.machine_class} {task.place}" + (f" ({told.host})" if told.host else "")
-    click.echo(f"  {where} · {task.subject} · {stage}: {what}", err=True)
+    click.echo(plain(f"  {where} · {task.subject} · {stage}: {what}"), err=True)

@@ -35,6 +35,9 @@ def connect(address: str = LOCAL, *, from_outside: bool = True) -> Iterator[None
         raise InputError("cluster_outside", address=address)
     # Nothing about anybody's machines leaves them.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address == LOCAL:
+        # Else its workers, and what they measure, stand back behind everything else.
+        os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         import ray
     except ImportError as error:
@@ -52,7 +55,7 @@ def connect(address: str = LOCAL, *, from_outside: bool = True) -> Iterator[None
             log_to_driver=False,
             **(own if address == LOCAL else {}),
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
         detail = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise InputError("cluster_unreachable", address=address, detail=detail) from error
     try:
@@ -74,6 +77,6 @@ def _knock(address: str) -> None:
         raise InputError("cluster_unreachable", address=address, detail="HOST:PORT?")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_S).close()
-    except OSError as error:
-        detail = error.strerror or str(error)
+    except (OSError, ValueError) as error:
+        detail = getattr(error, "strerror", "") or str(error)
         raise InputError("cluster_unreachable", address=address, detail=detail) from error

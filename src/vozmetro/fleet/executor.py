@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from vozmetro.fleet.parcels import at_home
 from vozmetro.fleet.plan import MachineClass
-from vozmetro.fleet.tasks import Outcome, Task
+from vozmetro.fleet.tasks import Results, Task
 from vozmetro.fleet.work import InterruptedHereError, Order, carry_out
 
 Happening = Literal["begun", "done", "again", "waiting", "sending"]
@@ -31,20 +30,25 @@ class Told:
 
 
 Listener = Callable[[Told], None]
-Keep = Callable[[Task, Outcome], None]
-"""Takes a result, on the caller's machine, as soon as it is there."""
 
 
 class Executor(Protocol):
-    """Carries orders out, each once."""
+    """Carries orders out, each once.
+
+    Attributes:
+        sends: Whether files have to travel to the machines.
+    """
+
+    sends: bool
 
     def hosts(self, machine: MachineClass) -> list[str]:
         """Returns the names of the machines of a kind that are there now."""
 
-    def run(self, orders: Sequence[Order], keep: Keep, listen: Listener) -> None:
-        """Carries orders out; every one of them gets its outcome, which is kept at once.
+    def run(self, orders: Sequence[Order], results: Results, listen: Listener) -> None:
+        """Carries orders out; the outcome of each is kept in the results at once.
 
         Raises:
+            InputError: `cluster_lost`; what is kept stays kept.
             KeyboardInterrupt: Ctrl-C; what is kept stays kept.
         """
 
@@ -54,31 +58,28 @@ class Local:
 
     Args:
         machine_class: Name of this machine's kind in the plan.
+        place: Which of that kind it is, from 1.
     """
 
-    def __init__(self, machine_class: str) -> None:
-        self._class = machine_class
+    sends = False
+
+    def __init__(self, machine_class: str, place: int = 1) -> None:
+        self._place = machine_class, place
 
     def hosts(self, machine: MachineClass) -> list[str]:
         """See `Executor`."""
         del machine
         return ["localhost"]
 
-    def run(self, orders: Sequence[Order], keep: Keep, listen: Listener) -> None:
-        """See `Executor`; orders for other kinds of machine are left."""
+    def run(self, orders: Sequence[Order], results: Results, listen: Listener) -> None:
+        """See `Executor`; orders for other machines are left."""
         for order in orders:
-            if (order.task.machine_class, order.task.place) != (self._class, 1):
+            if order.task.place_of_plan != self._place:
                 continue
             listen(Told("begun", order.task, "localhost"))
             try:
-                outcome = carry_out(_at_home(order))
+                outcome = carry_out(order)
             except InterruptedHereError as error:
                 raise KeyboardInterrupt from error
-            keep(order.task, outcome)
+            results.keep(order.task, outcome)
             listen(Told("done", order.task, "localhost"))
-
-
-def _at_home(order: Order) -> Order:
-    """The same order on the machine where its files lie: none of them travels."""
-    corpus = None if order.corpus is None else (at_home(order.corpus),)
-    return replace(order, subject=(at_home(order.subject),), corpus=corpus)

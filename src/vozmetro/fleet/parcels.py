@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import psutil
+
 from vozmetro.errors import InputError
-from vozmetro.models import profile
+from vozmetro.measure.storage import writing
+from vozmetro.models import dummy_name, profile
+from vozmetro.models.catalogue import catalogue
 from vozmetro.models.resolve import PIPER_PREFIXES, resolve, split_options
 from vozmetro.packages import cache_dir, is_dir, is_file, is_intact, sha256
+from vozmetro.speech import corpus, known, layouts
 
 CHUNK = 16 << 20
 """Bytes that travel at once."""
@@ -40,7 +46,7 @@ class Parcel:
     def digest(self) -> str:
         """SHA-256 of the names and contents."""
         text = "\n".join(f"{name}\0{digest}" for name, _, digest in sorted(self.files))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
     @property
     def bytes(self) -> int:
@@ -61,7 +67,7 @@ def pack_subject(words: str) -> Packed:
     Raises:
         VozmetroError: As `resolve`.
     """
-    if not Path(words).exists() and _CASCADE in words:
+    if not is_file(Path(words)) and not is_dir(Path(words)) and _CASCADE in words:
         first, _, second = words.partition(_CASCADE)
         return (*pack_subject(first.strip()), _CASCADE, *pack_subject(second.strip()))
     bare, options = split_options(words)
@@ -69,52 +75,68 @@ def pack_subject(words: str) -> Packed:
         options = profile.read(bare, options.pop(profile.OPTION)) | options
     written = ",".join(f"{key}={value}" for key, value in options.items())
     behind: Packed = (f"@{written}",) if written else ()
-    prefix = next((one for one in PIPER_PREFIXES if bare.startswith(one)), "")
-    path = Path(bare.removeprefix(prefix)).expanduser()
-    if not path.exists():
+    if bare in catalogue():
+        return (bare, *behind)
+    if dummy_name.is_dummy(bare):
+        dummy_name.parse(bare)
         return (bare, *behind)
     files = resolve(bare).files
+    prefix = next((one for one in PIPER_PREFIXES if bare.startswith(one)), "")
+    path = Path(bare.removeprefix(prefix)).expanduser()
     root = path if path.is_dir() else path.parent
     parcel = Parcel(
         tuple((os.path.relpath(file, root), size, digest) for file, size, digest in files),
         "." if path.is_dir() else path.name,
-        str(root),
+        str(root.absolute()),
     )
     return (*((prefix,) if prefix else ()), parcel, *behind)
 
 
 def pack_corpus(words: str) -> Packed:
-    """Returns the words that name corpora with the folders that they mean.
+    """Returns the words that name corpora with the files that they mean.
+
+    Those are what lies in a folder, or a list and what it names.
 
     Raises:
-        InputError: `fleet_corpus_large`.
+        InputError: `fleet_corpus_large`, `fleet_outside`, or as `corpus.open_sources`.
     """
     packed: list[str | Parcel] = []
-    for part in words.split(","):
-        scheme, colon, rest = part.strip().partition(":")
-        here = Path(rest if colon and Path(rest).exists() else part.strip()).expanduser()
+    for part in corpus.parts(words):
         if packed:
             packed.append(",")
-        if not here.exists():
-            packed.append(part.strip())
+        scheme, colon, rest = part.partition(":")
+        has_scheme = bool(colon) and (scheme == "dir" or scheme in layouts.SCHEMES)
+        place = Path(rest if has_scheme else part).expanduser()
+        if part in known.names() or (has_scheme and not place.exists()):
+            packed.append(part)
             continue
-        if str(here) != part.strip():
+        if has_scheme:
             packed.append(f"{scheme}:")
-        root = here if here.is_dir() else here.parent
-        files = sorted(path for path in root.rglob("*") if path.is_file())
+        packed.append(_corpus_parcel(part, place))
+    return tuple(packed)
+
+
+def _corpus_parcel(part: str, place: Path) -> Parcel:
+    root = (place if place.is_dir() else place.parent).absolute()
+    if place.is_dir():
+        # What a link shows of the rest of this machine is none of the corpus.
+        here = root.resolve()
+        found = [
+            path for path in root.rglob("*")
+            if path.is_file() and path.resolve().is_relative_to(here)
+        ]  # fmt: skip
+    else:
+        found = [place, *(source.audio for source in corpus.open_sources(part)())]
+    files = []
+    for path in sorted({one.absolute() for one in found}):
+        if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
+            raise InputError("fleet_outside", path=path, root=root)
+        files.append((path.relative_to(root).as_posix(), path.stat().st_size, sha256(path)))
         if len(files) > MOST_FILES:
             raise InputError("fleet_corpus_large", path=root, most=MOST_FILES)
-        packed.append(
-            Parcel(
-                tuple(
-                    (path.relative_to(root).as_posix(), path.stat().st_size, sha256(path))
-                    for path in files
-                ),
-                "." if here.is_dir() else here.name,
-                str(root),
-            )
-        )
-    return tuple(packed)
+    if not files:
+        raise InputError("corpus_empty", path=part)
+    return Parcel(tuple(files), "." if place.is_dir() else place.name, str(root))
 
 
 def parcels(packed: Packed) -> list[Parcel]:
@@ -125,13 +147,6 @@ def parcels(packed: Packed) -> list[Parcel]:
 def unpacked(packed: Packed) -> str:
     """Returns the words with the paths on this machine, to which the parcels have come."""
     return "".join(one if isinstance(one, str) else str(place(one) / one.main) for one in packed)
-
-
-def at_home(packed: Packed) -> str:
-    """Returns the words with the paths from which parcels would be sent."""
-    return "".join(
-        one if isinstance(one, str) else str(Path(one.root) / one.main) for one in packed
-    )
 
 
 def place(parcel: Parcel) -> Path:
@@ -148,27 +163,45 @@ def has(parcel: Parcel) -> bool:
 class Arrival:
     """Takes a parcel in, piece by piece; it has its place only once it is whole and verified."""
 
-    def __init__(self, parcel: Parcel) -> None:
+    _parcel: Parcel
+    _names: dict[str, tuple[int, str]]
+    _folder: Path
+
+    def begin(self, parcel: Parcel) -> None:
+        """Makes room for a parcel, and takes away what processes that died left of theirs.
+
+        Raises:
+            InputError: `fleet_parcel` for a name that leaves its folder.
+            OutputError: `unwritable` or `disk_full`.
+        """
         self._parcel = parcel
         self._names = {name: (size, digest) for name, size, digest in parcel.files}
         for name in self._names:
             _checked(name)
-        place(parcel).parent.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(tempfile.mkdtemp(dir=place(parcel).parent, prefix=".arriving-"))
+        above, mine = place(parcel).parent, f".arriving-{platform.node()}-"
+        with writing(above):
+            above.mkdir(parents=True, exist_ok=True)
+            for left in above.glob(f"{mine}*"):
+                number = left.name.removeprefix(mine).partition("-")[0]
+                if not number.isdecimal() or not psutil.pid_exists(int(number)):
+                    shutil.rmtree(left, ignore_errors=True)
+            self._folder = Path(tempfile.mkdtemp(dir=above, prefix=f"{mine}{os.getpid()}-"))
 
     def take(self, name: str, offset: int, data: bytes) -> None:
         """Writes a piece of a file.
 
         Raises:
             InputError: `fleet_parcel` for a file or bytes that were not announced.
+            OutputError: `unwritable` or `disk_full`.
         """
         if name not in self._names or offset + len(data) > self._names[name][0]:
             raise InputError("fleet_parcel", name=name)
         path = self._folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("r+b" if path.exists() else "wb") as file:
-            file.seek(offset)
-            file.write(data)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("r+b" if path.exists() else "wb") as file:
+                file.seek(offset)
+                file.write(data)
 
     def end(self) -> None:
         """Verifies all files and moves them to their place.
@@ -190,7 +223,8 @@ class Arrival:
 
     def leave(self) -> None:
         """Takes away what did not come to its place."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if hasattr(self, "_folder"):
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _checked(name: str) -> None:
@@ -217,9 +251,12 @@ def piece(parcel: Parcel, name: str, offset: int, length: int) -> bytes:
     path = Path(parcel.root) / name
     if not is_file(path):
         raise InputError("fleet_parcel", name=name)
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read(length)
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(length)
+    except OSError as error:
+        raise InputError("fleet_parcel", name=name) from error
     if len(data) != length:
         raise InputError("fleet_parcel", name=name)
     return data

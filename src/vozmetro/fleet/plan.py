@@ -17,7 +17,7 @@ from vozmetro.planning import Options
 
 MOST_BYTES = 1 << 20
 """Bytes of the largest plan that is read."""
-NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 """What a machine class may be called: it names a folder."""
 
 Words = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -52,6 +52,7 @@ class Plan(_Table):
         corpus: As `--corpus`; None for synthetic audio.
         quality: Corpus on which subjects that listen are scored too; None for no scoring.
         quality_limit: Most utterances of it.
+        shared: Whether all machines find models and corpora at the same paths; then none travels.
         audio_seconds: As `--audio-seconds`.
         iterations: As `--iterations`.
         until: As `--until`.
@@ -71,6 +72,7 @@ class Plan(_Table):
     corpus: Words | None = None
     quality: Words | None = None
     quality_limit: int | None = Field(default=None, ge=1)
+    shared: bool = False
     audio_seconds: tuple[float, ...] = Field(default=(), max_length=100, strict=False)
     iterations: int = 20
     until: Literal["decided", "iterations"] = "decided"
@@ -87,7 +89,7 @@ class Plan(_Table):
     def _sound(self) -> Plan:
         for name in self.classes:
             if not NAME.fullmatch(name):
-                raise ValueError(f"classes.{name[:60]!r}: a-z 0-9 _ . -")
+                raise ValueError(f"classes.{name[:60]!r}: a-z 0-9 _ -")
         if len(set(self.subjects)) < len(self.subjects):
             raise ValueError("subjects: each once")
         return self

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from vozmetro.fleet.executor import Executor, Listener
-from vozmetro.fleet.parcels import Packed, pack_corpus, pack_subject
-from vozmetro.fleet.plan import Plan
-from vozmetro.fleet.tasks import Outcome, Results, Task
+from vozmetro.fleet.parcels import Packed, pack_corpus, pack_subject, parcels
+from vozmetro.fleet.plan import Plan, Stage
+from vozmetro.fleet.tasks import Results
 from vozmetro.fleet.work import Order
+from vozmetro.planning import corpus_from_anywhere, from_anywhere
+from vozmetro.speech.corpus import open_sources
 
 
 def run(
@@ -37,20 +40,32 @@ def run(
         KeyboardInterrupt: Ctrl-C; what is kept stays kept.
     """
     # Everything that can be wrong with the words is known before anything is measured.
+    sends = executor.sends and not plan.shared
     subjects = {words: pack_subject(words) for words in plan.subjects}
-    corpora: dict[str, Packed | None] = {
-        "bench": pack_corpus(plan.corpus) if plan.corpus else None,
-        "quality": pack_corpus(plan.quality) if plan.quality else None,
+    corpora: dict[Stage, Packed | None] = {
+        "bench": _corpus(plan.corpus, sends) if plan.corpus else None,
+        "quality": _corpus(plan.quality, sends) if plan.quality else None,
     }
+    versions = {"vozmetro": version("vozmetro")}
+    for words, packed in (*subjects.items(), *corpora.items()):
+        if digests := [one.digest for one in parcels(packed or ())]:
+            versions[words] = " ".join(digests)
     results = Results(out, plan)
-    results.claim()
+    results.claim(versions)
     orders = [
-        Order(task, plan, subjects[task.subject], corpora[task.stage], tuple(command))
+        Order(
+            task, plan, subjects[task.subject] if sends else (from_anywhere(task.subject),),
+            corpora[task.stage], tuple(command),
+        )
         for task in results.missing()
-    ]
-
-    def keep(task: Task, outcome: Outcome) -> None:
-        results.keep(task, outcome)
-
-    executor.run(orders, keep, listen)
+    ]  # fmt: skip
+    executor.run(orders, results, listen)
     return results
+
+
+def _corpus(words: str, sends: bool) -> Packed:
+    """A corpus' words, which must name something that is here."""
+    if sends:
+        return pack_corpus(words)
+    open_sources(words)
+    return (corpus_from_anywhere(words),)

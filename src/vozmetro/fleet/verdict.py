@@ -30,7 +30,14 @@ def _placed(plan: Plan, results: Results, task: Task) -> Placed:
             if run.failure is not None:
                 missing.append(Missing(run.failure.code, run.failure.fields))
         elif isinstance(found, QualityStudy):
-            study = found
+            # Words heard until something broke off tell nothing of the rest.
+            if found.status == "complete":
+                study = found
+            else:
+                failure = found.failure
+                missing.append(
+                    Missing(failure.code, failure.fields) if failure else Missing("fleet_not_yet")
+                )
         elif isinstance(found, Failed):
             if found.code != DEAF:
                 missing.append(Missing(found.code, found.fields))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -63,7 +64,8 @@ def carry_out(order: Order) -> Outcome:
                 else _score(order, words, str(corpus))
             )
     except VozmetroError as error:
-        return Failed(error.code, {name: str(value) for name, value in error.fields.items()})
+        fields = {name: str(value) for name, value in error.fields.items()}
+        return Failed(code=error.code, fields=fields)
     if found.status == "interrupted":
         raise InterruptedHereError
     return found
@@ -103,7 +105,7 @@ def _alone() -> Iterator[None]:
 
     The system lets go of it when the process ends, however it does.
     """
-    path = cache_dir() / "fleet" / "slot"
+    path = cache_dir() / "fleet" / f"slot-{platform.node()}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         try:

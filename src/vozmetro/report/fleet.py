@@ -12,7 +12,7 @@ from rich.text import Text
 from vozmetro.errors import VozmetroError
 from vozmetro.i18n import t
 from vozmetro.judge.evidence import machine_of
-from vozmetro.judge.fleet import ClassVerdict, FleetVerdict, Placed
+from vozmetro.judge.fleet import ClassVerdict, FleetVerdict, Missing, Placed
 from vozmetro.report.escape import escape, table
 from vozmetro.report.formatting import ICONS, clip, ends, finite, number
 from vozmetro.report.quality_judged import judged_study
@@ -104,7 +104,7 @@ def notes(one: ClassVerdict, lang: str, clean: Cleaner) -> list[str]:
     reasons: dict[str, list[Placed]] = {}
     for placed in one.placed:
         for note in placed.missing:
-            why = VozmetroError(note.code, **note.fields).message(lang)
+            why = _why(note, lang)
             reasons.setdefault(why, []).append(placed)
     for why, missing in reasons.items():
         told = [f"{clean(clip(plain(it.subject), _NAME))} #{it.place}" for it in missing]
@@ -123,6 +123,14 @@ def notes(one: ClassVerdict, lang: str, clean: Cleaner) -> list[str]:
         shown = "; ".join(told[:_MOST]) + (" …" if len(told) > _MOST else "")
         found.append(t("fleet.unlike", lang, what=shown))
     return found
+
+
+def _why(note: Missing, lang: str) -> str:
+    try:
+        return VozmetroError(note.code, **note.fields).message(lang)
+    except (KeyError, TypeError):
+        # Of a folder that another version wrote.
+        return note.code
 
 
 def _title(one: ClassVerdict, lang: str) -> str:
