@@ -192,4 +192,4 @@ def _say(told: Told, lang: str) -> None:
     what = t(f"fleet.told_{told.what}", lang)
     stage = t(f"fleet.stage_{task.stage}", lang)
     where = f"{task.machine_class} {task.place}" + (f" ({told.host})" if told.host else "")
-    click.echo(plain(f"  {where} · {task.subject} · {stage}: {what}"), err=True)
+    click.echo("  " + plain(f"{where} · {task.subject} · {stage}: {what}"), err=True)
