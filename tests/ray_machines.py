@@ -10,10 +10,12 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -55,6 +57,8 @@ class Machines:
         self._folder = folder
         self._apart = namespaces_can_be_made()
         self._token = secrets.token_hex(32)
+        # Not where Ray notes a user's own cluster; short, since paths of sockets must be.
+        self._sessions = Path(tempfile.mkdtemp(prefix="vm", dir="/tmp"))
         self._port, self._client_port = _free_port(), _free_port()
         self._mark = f"vm{os.getpid() % 10_000}"
         self._addresses: dict[str, str] = {}
@@ -76,6 +80,7 @@ class Machines:
                     _ip("netns", "del", self._mark + name)
             with contextlib.suppress(subprocess.CalledProcessError):
                 _ip("link", "del", f"{self._mark}br")
+        shutil.rmtree(self._sessions, ignore_errors=True)
 
     @property
     def address(self) -> str:
@@ -95,7 +100,7 @@ class Machines:
         words += [f"--node-ip-address={address}", "--disable-usage-stats"]
         words += [
             "--head", f"--port={self._port}", f"--ray-client-server-port={self._client_port}",
-            "--include-dashboard=false",
+            "--include-dashboard=false", f"--temp-dir={self._sessions}",
         ] if head else [f"--address={self.address}"]  # fmt: skip
         if labels:
             words.append("--labels=" + ",".join(f"{key}={value}" for key, value in labels.items()))

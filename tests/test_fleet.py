@@ -382,14 +382,20 @@ def test_the_command_line(plan: Path, capsys: pytest.CaptureFixture[str], lang: 
         (["run", "none.toml", "--as", "i7"], "none.toml"),
         (["check", "plan.toml", "--address", "127.0.0.1:1"], "127.0.0.1:1"),
         (["check", "plan.toml", "--address", "ray://nowhere"], "ray://nowhere"),
+        # A cluster that was killed and could not say so.
+        (["check", "plan.toml", "--address", "auto"], "127.0.0.1:1"),
     ],
 )
 def test_bad_words_end_with_two_and_leave_nothing(
-    plan: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
-) -> None:
+    plan: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    words: list[str], told: str,
+) -> None:  # fmt: skip
     text = plan.read_text()
     Path("misspelt.toml").write_text(text.replace("b.onnx", "b.onx"))
     Path("nowhere.toml").write_text(text.replace("iterations = 2", 'quality = "spech"'))
+    Path("ray").mkdir()
+    Path("ray", "ray_current_cluster").write_text("127.0.0.1:1\n")
+    monkeypatch.setenv("RAY_TMPDIR", str(Path().absolute()))
     before = set(Path().iterdir())
     assert main(["fleet", *words, "--lang", "en"]) == 2
     assert told in capsys.readouterr().err

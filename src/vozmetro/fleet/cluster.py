@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from vozmetro.errors import InputError, MissingExtraError
@@ -70,6 +71,8 @@ def _knock(address: str) -> None:
     Raises:
         InputError: `cluster_unreachable`.
     """
+    if address == "auto":
+        address = _begun_here() or "auto"
     host, colon, port = address.removeprefix(CLIENT).rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65_535:
         if address in (LOCAL, "auto"):
@@ -80,3 +83,15 @@ def _knock(address: str) -> None:
     except (OSError, ValueError) as error:
         detail = getattr(error, "strerror", "") or str(error)
         raise InputError("cluster_unreachable", address=address, detail=detail) from error
+
+
+def _begun_here() -> str:
+    """The cluster that `auto` means, where Ray notes it; the note outlives one that was killed."""
+    told = os.environ.get("RAY_ADDRESS", "")
+    if told:
+        return told
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+    try:
+        return Path(folder, "ray", "ray_current_cluster").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""

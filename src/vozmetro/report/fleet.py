@@ -21,7 +21,7 @@ from vozmetro.report.tables import table as terminal_table
 from vozmetro.report.terminal import STYLES
 from vozmetro.units import percent, plain, size
 
-_NAME = 30
+_NAME = 22  # letters of a subject: then its row fits 80 columns
 _MOST = 6
 Cleaner = Callable[[object], str]
 
@@ -107,7 +107,10 @@ def notes(one: ClassVerdict, lang: str, clean: Cleaner) -> list[str]:
             why = _why(note, lang)
             reasons.setdefault(why, []).append(placed)
     for why, missing in reasons.items():
-        told = [f"{clean(clip(plain(it.subject), _NAME))} #{it.place}" for it in missing]
+        # Once, be it neither measured nor scored.
+        told = list(
+            dict.fromkeys(f"{clean(clip(plain(it.subject), _NAME))} #{it.place}" for it in missing)
+        )
         shown = ", ".join(told[:_MOST]) + (" …" if len(told) > _MOST else "")
         found.append(t("fleet.missing", lang, what=shown, why=clean(why)))
     for pair in one.disagreements:
