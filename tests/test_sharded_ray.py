@@ -19,7 +19,7 @@ from vozmetro.assess.shard_worker import Job, Part
 from vozmetro.assess.sharded import Sharding
 from vozmetro.assess.shards_on_ray import hushed, on_ray, workers_for
 from vozmetro.cli import main
-from vozmetro.errors import MissingExtraError
+from vozmetro.errors import InputError, MissingExtraError
 from vozmetro.fleet.cluster import connect
 from vozmetro.measure.quality_records import QualityStudy
 from vozmetro.measure.storage import load_quality
@@ -110,7 +110,9 @@ def test_lost_workers_and_a_lost_node_cost_nothing(
     import ray
 
     assert workers_for(1) == 3
-    assert workers_for(10_000) == 1
+    with pytest.raises(InputError) as caught:
+        workers_for(10_000)
+    assert caught.value.code == "threads_cluster"
     corpus = make_corpus(tmp_path / "corpus", 60, speakers=12)
     fatal = {"clip-0007": "kill", "clip-0033": "lose", "clip-0041": "kill"}
     for name, how in fatal.items():
