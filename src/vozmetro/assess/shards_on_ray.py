@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 _READERS = 2
 """Files that are read at the same time."""
-_MOST_LOSSES = 5
-"""Times that a part is begun anew by another worker, before the study gives up."""
 _LOST_AT_START = 20
 """Workers that may be lost one after another while they start, before the study gives up."""
 
@@ -137,7 +134,6 @@ def on_ray(job: Job, files: Sequence[Path], workers: int) -> Iterator[Part]:
             compute=ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
             fn_constructor_kwargs={"job": job},
             num_cpus=job.threads,
-            **_losses(read.map_batches),
         )
         for batch in heard.iter_batches(
             batch_size=None, batch_format="pyarrow", prefetch_batches=0
@@ -160,13 +156,6 @@ def _read_here() -> dict[str, Any]:
     return {"ray_remote_args": {"num_cpus": 0, "scheduling_strategy": here}}
 
 
-def _losses(map_batches: Any) -> dict[str, Any]:
-    """A part that takes its worker with it each time is not begun for ever, if Ray can be told."""
-    parameters = inspect.signature(map_batches).parameters.values()
-    told = any(one.kind is one.VAR_KEYWORD for one in parameters)
-    return {"max_task_retries": _MOST_LOSSES} if told else {}
-
-
 def _parts(batch: Any) -> Iterator[Part]:
     for row in batch.to_pylist():
         fields = tuple(sorted(json.loads(row["fields"]).items()))
@@ -178,8 +167,6 @@ def _configure() -> None:
     from ray.data import DataContext
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    # How many losses are too many is told in a way that Ray will have no more from 2.64 on.
-    warnings.filterwarnings("ignore", message=".*ray_remote_args", module="vozmetro")
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
