@@ -55,6 +55,8 @@ DOCUMENTS = (
     "docs/html-report.md",
     "docs/pipeline.md",
     "docs/realtime.md",
+    "docs/fleet.md",
+    "docs/scale.md",
     "docs/serving.md",
     "docs/tiers.md",
     "CONTRIBUTING.md",
@@ -62,7 +64,7 @@ DOCUMENTS = (
     "CHANGELOG.md",
 )
 # What the maintainers' tools take, not vozmetro.
-FOREIGN_OPTIONS = {"--check"}
+FOREIGN_OPTIONS = {"--check", "--head", "--labels", "--resources"}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")

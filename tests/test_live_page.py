@@ -89,10 +89,16 @@ class Page:
         driver.execute_script(WATCH)
 
     def wait(self, script: str) -> Any:
+        from selenium.common.exceptions import TimeoutException
         from selenium.webdriver.support.ui import WebDriverWait
 
         wait = WebDriverWait(self.driver, WAIT_S, poll_frequency=0.05)
-        return wait.until(lambda driver: driver.execute_script(script), script)
+        try:
+            return wait.until(lambda driver: driver.execute_script(script))
+        except TimeoutException:
+            seen = "return [window.states, document.querySelector('main').innerText]"
+            told = self.driver.execute_script(seen), self.driver.get_log("browser")
+            raise AssertionError(f"{script}: {told}") from None
 
     def find(self, css: str) -> Any:
         return self.driver.find_element("css selector", css)

@@ -14,9 +14,10 @@ from vozmetro.errors import InputError, OutputError
 from vozmetro.judge.comparison import compare_record
 from vozmetro.judge.depth_report import depth_report
 from vozmetro.judge.language import language_summary
-from vozmetro.measure import depth_records, records, storage
+from vozmetro.measure import depth_records, quality_records, records, storage
 from vozmetro.measure.depth_records import DepthStudy
 from vozmetro.measure.records import SCHEMA_VERSION, Run
+from vozmetro.report.quality_judged import judged_study
 
 
 def test_saved_and_loaded_run_is_equal(tmp_path: Path) -> None:
@@ -34,8 +35,8 @@ def test_damaged_file_names_what_is_wrong(tmp_path: Path) -> None:
     cases = {
         text[: len(text) // 2]: "run_unreadable",
         "[]": "run_unreadable",
-        text.replace('"schema_version": 3', '"schema_version": 99'): "run_newer",
-        text.replace('"schema_version": 3', '"schema_version": 0'): "run_unreadable",
+        text.replace('"schema_version": 4', '"schema_version": 99'): "run_newer",
+        text.replace('"schema_version": 4', '"schema_version": 0'): "run_unreadable",
         text.replace('"type": "run"', '"type": []'): "run_unreadable",
         text.replace('"status"', '"stat"', 1): "run_unreadable",
     }
@@ -118,12 +119,24 @@ def test_recorded_files_of_the_second_schema_are_read_for_ever(name: str, tmp_pa
         assert compare_record(record).pairs == 16
 
 
+def test_a_recorded_quality_study_of_the_third_schema_is_read_for_ever(tmp_path: Path) -> None:
+    assert json.loads((DATA / "quality-v3.json").read_text())["schema_version"] == 3
+    study = storage.load_quality(DATA / "quality-v3.json")
+    assert (study.shards, study.settings.executor) == (None, "local")
+    storage.save(study, tmp_path / "quality.json")
+    assert storage.load_quality(tmp_path) == study
+    a, b = judged_study(study).heard
+    assert [round(12 * row.wer.value) for row in a.rows] == [1, 6]
+    assert [round(12 * row.wer.value) for row in b.rows] == [5, 8]
+
+
 RECORDS = [
     one
-    for one in vars(depth_records).values()
+    for module in (depth_records, quality_records)
+    for one in vars(module).values()
     if isinstance(one, type)
     and issubclass(one, records.Record)
-    and one.__module__ == depth_records.__name__
+    and one.__module__ == module.__name__
 ]
 
 

@@ -203,6 +203,7 @@ def test_a_manifest(tmp_path):
         ('{"audio": 3, "text": "a"}', "audio"),
         ('{"audio": "a\\u0000.wav", "text": "a"}', "audio"),
         ('{"audio": "a.wav"}', "text"),
+        ('{"audio": "a.wav", "text": "a \\ud800"}', "text"),
         ('{"audio": "a.wav", "text": ["a"]}', "text"),
         ('{"audio": "a.wav", "text": "a", "language": "spanish?"}', "language"),
         ('{"audio": "a.wav", "text": "a", "language": null}', "language"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -74,7 +74,7 @@ def quality(
     settings = options.settings(subjects, [one.name for one in named])
     if (out / QUALITY_FILE).exists():
         raise InputError("out_taken", path=out)
-    targets = _targets(options.named(subjects), listen, options)
+    targets = subjects_of(options.named(subjects), listen, options)
     utterances, notes = utterances_for(
         settings.corpus, settings.languages, settings.limit, targets, listen
     )
@@ -91,9 +91,9 @@ def quality(
         settings=settings,
         environment=surroundings,
         corpora=[CorpusFacts(**asdict(one)) for one in corpora_info(settings.corpus, utterances)],
-        normalizers=_normalizers(utterances),
+        normalizers=normalizers_of(one.language for one in utterances),
         items=items,
-        systems=[System(subject=_named(target)) for target in targets],
+        systems=[System(subject=unloaded(target)) for target in targets],
         notes=[*machine_notes(surroundings), *notes],
     )
     growing = _growing(record, out, listen)
@@ -273,7 +273,7 @@ def _conditions(text: str) -> list[Condition]:
     return [*conditions.parse(CLEAN), *others]
 
 
-def _targets(names: Sequence[str], listen: Listener, options: QualityOptions) -> list[Target]:
+def subjects_of(names: Sequence[str], listen: Listener, options: QualityOptions) -> list[Target]:
     """Returns the subjects, which must all listen or all speak.
 
     Raises:
@@ -305,13 +305,14 @@ def _check_weights(target: Target) -> None:
         raise ModelError("dummy_quality", name=target.name)
 
 
-def _named(target: Target) -> Subject:
+def unloaded(target: Target) -> Subject:
     """The record of a subject before it was loaded."""
     return target.record([], [{} for _ in target.models], {}, None)
 
 
-def _normalizers(utterances: Sequence[Utterance]) -> dict[str, str]:
-    return {code: normalizer_name(code) for code in sorted({one.language for one in utterances})}
+def normalizers_of(languages: Iterable[str]) -> dict[str, str]:
+    """Returns, by language, how words are made comparable."""
+    return {code: normalizer_name(code) for code in sorted(set(languages))}
 
 
 def _can_predict() -> bool:

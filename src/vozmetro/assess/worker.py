@@ -32,16 +32,18 @@ class StudyWorker:
     Args:
         target: The subject.
         threads: Threads of its engines.
+        warm_up: Whether to warm it up before it hears or speaks for the first time.
 
     Attributes:
         subject: Its record.
+        pid: Of its process.
         load_ms: Loading it.
         peak_rss: Highest RSS so far, in bytes.
     """
 
-    def __init__(self, target: Target, threads: int) -> None:
+    def __init__(self, target: Target, threads: int, *, warm_up: bool = True) -> None:
         self._target = target
-        self._warm = False
+        self._warm = not warm_up
         self._worker = WorkerProcess()
         try:
             imported = self._worker.ask(
@@ -64,6 +66,7 @@ class StudyWorker:
         self.subject: Subject = target.record(
             imported["labels"], imported["defaults"], loaded["input_dtypes"], None
         )
+        self.pid: int = self._worker.pid
         self.load_ms: float = loaded["load_ms"]
         self.peak_rss = 0
 
@@ -71,11 +74,20 @@ class StudyWorker:
         """Ends the process."""
         self._worker.close()
 
-    def hear(self, items: Sequence[WorkItem]) -> list[tuple[str, float]]:
-        """Returns the words of each item, and its latency in ms."""
-        self._prepare(items)
+    def hear(self, items: Sequence[WorkItem], limit_s: float = HANG_S) -> list[tuple[str, float]]:
+        """Returns the words of each item, and its latency in ms.
+
+        Args:
+            items: What to hear; all of it is in the process's memory at once.
+            limit_s: Seconds after which the process is ended.
+
+        Raises:
+            MeasurementError: `worker_died`, `worker_killed`, `worker_timeout`, or the error that
+                the model or the recording raised.
+        """
+        self._prepare(items, limit_s)
         reply = self._worker.ask(
-            "block", limit_s=HANG_S, order=list(range(len(items))), settle=0, probe=0
+            "block", limit_s=limit_s, order=list(range(len(items))), settle=0, probe=0
         )
         self.peak_rss = self._worker.ask("memory", limit_s=HANG_S)["peak_rss"]
         times = {raw["item"]: raw["ms"] for raw in reply["samples"]}
@@ -91,14 +103,14 @@ class StudyWorker:
         self.peak_rss = self._worker.ask("memory", limit_s=HANG_S)["peak_rss"]
         return found
 
-    def _prepare(self, items: Sequence[WorkItem]) -> None:
+    def _prepare(self, items: Sequence[WorkItem], limit_s: float = HANG_S) -> None:
         if not self._warm:
             self._send(items[:2])
             self._worker.ask(
                 "warmup", limit_s=HANG_S, max_s=_WARMUP_MAX_S, pass_max_s=_WARMUP_PASS_MAX_S
             )
             self._warm = True
-        self._send(items)
+        self._send(items, limit_s)
 
-    def _send(self, items: Sequence[WorkItem]) -> None:
-        self._worker.ask("items", limit_s=HANG_S, items=[item.as_json() for item in items])
+    def _send(self, items: Sequence[WorkItem], limit_s: float = HANG_S) -> None:
+        self._worker.ask("items", limit_s=limit_s, items=[item.as_json() for item in items])

@@ -88,8 +88,12 @@ def measuring(lang: str, *, depths: bool = True) -> Callable[[F], F]:
     return having(options)
 
 
-def refuse_with_resume(lang: str) -> None:
+def refuse_with_resume(lang: str, but: Sequence[str] = ()) -> None:
     """Refuses options that a resumed measurement would ignore: it goes on as it began.
+
+    Args:
+        lang: `es` or `en`.
+        but: Names of options that count for it all the same.
 
     Raises:
         click.UsageError: Naming the first one.
@@ -98,7 +102,7 @@ def refuse_with_resume(lang: str) -> None:
     for param in context.command.params:
         name = param.name or ""
         said = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if said and name not in ("resume", "as_json", "no_gate", "quality", "lang"):
+        if said and name not in ("resume", "as_json", "no_gate", "quality", "lang", *but):
             raise click.UsageError(t("cli.resume_alone", lang, option=param.opts[0]))
 
 

@@ -67,8 +67,13 @@ class ProgressLine(Bar):
             state = f"{progress.rounds}/{progress.expected}"
             if progress.rounds >= progress.expected:
                 state = t("cli.until_decided", lang, rounds=str(progress.rounds))
+                if progress.audio_s is not None:
+                    state = f"{progress.rounds}/{progress.expected}"
             elif progress.eta_s is not None:
                 state += "  " + t("cli.eta", lang, time=duration(progress.eta_s))
+        if progress.audio_s is not None:
+            hours, speed = f"{progress.audio_s / 3600:.2f}", f"{progress.speed:.1f}"
+            state += "  " + t("cli.audio_heard", lang, hours=hours, speed=speed)
         self.bar.update(
             self._task,
             description=f"{t('cli.phase_' + progress.phase, lang)} {subject}",

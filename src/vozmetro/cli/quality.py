@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from vozmetro.cli.localized import LocalizedCommand
 from vozmetro.cli.options import command_line, having, language
@@ -38,6 +42,15 @@ def commands(lang: str) -> list[click.Command]:
                      help=say("cli.out")),
         click.option("--resume", type=click.Path(path_type=Path), metavar="RUN",
                      help=say("cli.resume")),
+        click.option("--executor", type=click.Choice(["local", "ray"]), default="local",
+                     help=say("cli.executor")),
+        click.option("--address", default="local", metavar="local|auto|HOST:PORT",
+                     help=say("cli.address")),
+        click.option("--shards", type=click.IntRange(min=1), metavar="N", help=say("cli.shards")),
+        click.option("--workers", type=click.IntRange(min=1), metavar="N",
+                     help=say("cli.workers")),
+        click.option("--utterance-limit", type=click.FloatRange(min=0.1, max=86_400.0),
+                     default=120.0, metavar="S", help=say("cli.utterance_limit")),
         click.option("--json", "as_json", is_flag=True, help=say("cli.json")),
         click.option("--no-gate", is_flag=True, help=say("cli.no_gate")),
         language(lang),
@@ -57,11 +70,15 @@ def _quality(subjects: tuple[str, ...], chosen: dict[str, Any], lang: str) -> in
     from vozmetro.cli.measure import output_folder
     from vozmetro.cli.options import refuse_with_resume
     from vozmetro.cli.progress import ProgressLine
-    from vozmetro.measure.storage import check_writable
+    from vozmetro.measure.storage import check_writable, load_quality
 
     resumed = chosen["resume"]
     if bool(subjects) == bool(resumed) or (subjects and not chosen["corpus"]):
         raise click.UsageError(t("cli.quality_usage", lang))
+    divided = resumed is not None and load_quality(resumed).settings.executor == "ray"
+    if divided or chosen["executor"] == "ray":
+        return _on_ray(subjects, chosen, lang)
+    _refuse_without_ray(lang)
     if resumed is not None:
         refuse_with_resume(lang)
         folder = resumed if resumed.is_dir() else resumed.parent
@@ -73,6 +90,70 @@ def _quality(subjects: tuple[str, ...], chosen: dict[str, Any], lang: str) -> in
     with output_folder(chosen["out"], f"quality-{Path(subjects[0]).stem}") as out:
         with ProgressLine(lang) as line:
             found = study.quality(subjects, options, out=out, listen=line)
+        return _show(found, out, chosen, lang)
+
+
+_RAY_ONLY = ("address", "shards", "workers", "utterance_limit")
+
+
+def _refuse_without_ray(lang: str) -> None:
+    """Refuses options that say how Ray divides a study, where nothing is divided.
+
+    Raises:
+        click.UsageError: Naming the first one.
+    """
+    context = click.get_current_context()
+    for param in context.command.params:
+        said = context.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
+        if said and param.name in _RAY_ONLY:
+            raise click.UsageError(t("cli.ray_only", lang, option=param.opts[0]))
+
+
+def _on_ray(subjects: tuple[str, ...], chosen: dict[str, Any], lang: str) -> int:
+    """Has the workers of a Ray cluster hear a corpus in parts."""
+    from vozmetro.assess import sharded
+    from vozmetro.assess.shards_on_ray import hushed, on_ray, workers_for
+    from vozmetro.cli.measure import output_folder
+    from vozmetro.cli.options import refuse_with_resume
+    from vozmetro.cli.progress import ProgressLine
+    from vozmetro.fleet.cluster import connect
+    from vozmetro.measure.storage import check_writable, load_quality
+
+    resumed = chosen["resume"]
+    threads = chosen["threads"] or 1
+    if resumed is not None:
+        refuse_with_resume(lang, but=("executor", "address", "workers", "utterance_limit"))
+        threads = load_quality(resumed).settings.threads
+
+    def sharding() -> sharded.Sharding:
+        fitting = workers_for(threads)
+        return sharded.Sharding(
+            on_ray,
+            chosen["workers"] or fitting,
+            chosen["shards"],
+            chosen["utterance_limit"],
+        )
+
+    @contextmanager
+    def connected() -> Iterator[ProgressLine]:
+        with ExitStack() as stack:
+            with hushed():
+                stack.enter_context(connect(chosen["address"], from_outside=False))
+            # Ray tells of lost machines on standard output, where JSON may be expected.
+            nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+            stack.enter_context(redirect_stdout(nowhere))
+            yield stack.enter_context(ProgressLine(lang))
+
+    if resumed is not None:
+        folder = resumed if resumed.is_dir() else resumed.parent
+        check_writable(folder)
+        with connected() as line:
+            found = sharded.resume(resumed, sharding(), listen=line)
+        return _show(found, folder, chosen, lang)
+    options = _options(chosen)
+    with output_folder(chosen["out"], f"quality-{Path(subjects[0]).stem}") as out:
+        with connected() as line:
+            found = sharded.quality(subjects, options, sharding(), out=out, listen=line)
         return _show(found, out, chosen, lang)
 
 

@@ -57,6 +57,12 @@ def differences(a: Run, b: Run) -> list[Unlike]:
     return found
 
 
+def environments(a: Run, b: Run) -> list[Unlike]:
+    """Returns what differs between the machines of two runs, and the versions on them."""
+    found = [*_fields("environment", _environment(a), _environment(b))]
+    return [*found, *_fields("versions", _versions(a), _versions(b))]
+
+
 def mismatches(a: Run, b: Run, *, new_model: bool = False) -> list[Unlike]:
     """Returns what makes two runs no match for a gate; empty where they may be held together.
 

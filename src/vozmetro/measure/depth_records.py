@@ -83,7 +83,7 @@ class DepthStudy(Record):
         samples: `item` is a `DepthTask.id`.
     """
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     type: Literal["depths"] = "depths"
     id: str
     created: str

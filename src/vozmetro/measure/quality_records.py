@@ -136,6 +136,94 @@ class Clip(Record):
     heard: str | None = None
 
 
+class LeftOut(Record):
+    """An utterance that could not be heard.
+
+    Attributes:
+        id: Of the utterance in its corpus.
+        code: Why, a code of the catalogues' `errors.` section.
+        fields: Of the sentence.
+    """
+
+    id: str
+    code: str
+    fields: dict[str, str] = Field(default_factory=dict)
+
+
+class ErrorSums(Record):
+    """What an interval of errors over words needs to know of many units.
+
+    Attributes:
+        units: Utterances, or speakers with all their utterances.
+        errors: Of all.
+        words: Of all.
+        errors_squared: Sum of the squares of each unit's errors.
+        words_squared: The same of its words.
+        errors_words: Sum of the products of each unit's errors and words.
+    """
+
+    units: int = 0
+    errors: int = 0
+    words: int = 0
+    errors_squared: int = 0
+    words_squared: int = 0
+    errors_words: int = 0
+
+
+class ErrorCounts(Record):
+    """Errors of many utterances.
+
+    Attributes:
+        substitutions: Words heard as others.
+        deletions: Words not heard.
+        insertions: Words that nobody said.
+        words: Words of the references.
+        char_errors: Characters changed, left out or added.
+        chars: Characters of the references.
+        by_utterance: For an interval that draws utterances.
+        by_speaker: For one that draws speakers; utterances without a speaker are not in it.
+    """
+
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+    words: int = 0
+    char_errors: int = 0
+    chars: int = 0
+    by_utterance: ErrorSums = ErrorSums()
+    by_speaker: ErrorSums = ErrorSums()
+
+
+class Merged(Record):
+    """Many utterances of one language in one condition, in whole numbers that add up.
+
+    Attributes:
+        language: ISO 639 code; `*` for all together.
+        condition: Its name.
+        utterances: How many; every one has a reference with words.
+        nameless: How many of them without a speaker.
+        speakers: Names of speakers, at most ten: the first ones in their alphabet.
+        folded: Errors where accents do not count.
+        exact: Errors where they do.
+        loops: Transcripts that repeat themselves.
+        audio_ms: Length of all.
+        computing_us: Time that hearing them took, in microseconds.
+        latencies: Latencies in ms of a fair part of the utterances, by digest of their names.
+    """
+
+    language: str
+    condition: str = CLEAN
+    utterances: int = 0
+    nameless: int = 0
+    speakers: list[str] = Field(default_factory=list)
+    folded: ErrorCounts = ErrorCounts()
+    exact: ErrorCounts = ErrorCounts()
+    loops: int = 0
+    audio_ms: int = 0
+    computing_us: int = 0
+    latencies: dict[str, float] = Field(default_factory=dict)
+
+
 class System(Record):
     """One subject of the study.
 
@@ -146,6 +234,10 @@ class System(Record):
         heard: For what listens.
         clips: For what speaks.
         failure: Why it ended before the others; None where it did not.
+        left_out: Utterances that could not be heard, in the order of their names; the first 1,000.
+        left_out_count: How many there are.
+        merged: Errors of more utterances than `heard` holds, by language; empty where `heard` holds
+            them all. Then `heard` holds those with most errors.
     """
 
     subject: Subject
@@ -154,6 +246,9 @@ class System(Record):
     heard: list[Heard] = Field(default_factory=list)
     clips: list[Clip] = Field(default_factory=list)
     failure: Failure | None = None
+    left_out: list[LeftOut] = Field(default_factory=list)
+    left_out_count: int = 0
+    merged: list[Merged] = Field(default_factory=list)
 
 
 class QualitySettings(Record):
@@ -173,6 +268,7 @@ class QualitySettings(Record):
         seed: Of noise, rooms and draws.
         budget: The limits, as in their TOML.
         command: Command line, for the report.
+        executor: What heard: `local`, one process after another here, or `ray`.
     """
 
     subjects: list[str]
@@ -188,6 +284,25 @@ class QualitySettings(Record):
     seed: int = 0
     budget: dict[str, Any] = Field(default_factory=dict)
     command: list[str] = Field(default_factory=list)
+    executor: Literal["local", "ray"] = "local"
+
+
+class Shards(Record):
+    """How the speech was divided among machines.
+
+    Attributes:
+        count: Parts.
+        by: What stays together in one part: `speaker` or `utterance`.
+        corpus_sha256: Over every utterance's name, file, text, language and speaker, in any order.
+        utterances: In all parts.
+        machines: Parts that each kind of processor did, by its name, of all subjects.
+    """
+
+    count: int
+    by: Literal["speaker", "utterance"]
+    corpus_sha256: str
+    utterances: int
+    machines: dict[str, int] = Field(default_factory=dict)
 
 
 class QualityStudy(Record):
@@ -201,9 +316,10 @@ class QualityStudy(Record):
         systems: In the order asked for.
         human: The recordings themselves as clips, beside voices.
         judge: What listened to the voices; None for nothing.
+        shards: How the speech was divided among machines; None where it was not.
     """
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     type: Literal["quality"] = "quality"
     id: str
     created: str
@@ -219,3 +335,4 @@ class QualityStudy(Record):
     judge: Subject | None = None
     notes: list[Note] = Field(default_factory=list)
     failure: Failure | None = None
+    shards: Shards | None = None

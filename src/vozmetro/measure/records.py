@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION: Literal[3] = 3
+SCHEMA_VERSION: Literal[4] = 4
 
 Kind = Literal["graph", "stt", "tts", "cascade", "lm"]
 Clock = Literal["per-inference", "post-endpoint", "time-to-first-token"]
@@ -340,7 +340,7 @@ class Failure(Record):
 class Run(Record):
     """One subject, measured. See the module's docstring."""
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     type: Literal["run"] = "run"
     id: str
     created: str
@@ -371,7 +371,7 @@ class ComparisonRecord(Record):
         b: Run of the second.
     """
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     type: Literal["comparison"] = "comparison"
     id: str
     created: str

@@ -152,7 +152,7 @@ class Roofline(Record):
         command: The command line.
     """
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     type: Literal["roofline"] = "roofline"
     id: str
     created: str

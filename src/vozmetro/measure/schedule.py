@@ -32,6 +32,8 @@ class Progress:
         rounds: Rounds done.
         expected: Rounds asked for at least.
         eta_s: Seconds until that many rounds, None if unknown.
+        audio_s: Seconds of audio heard so far, None where they are not counted.
+        speed: Seconds of audio heard in each second.
     """
 
     phase: Literal[
@@ -48,6 +50,8 @@ class Progress:
     rounds: int = 0
     expected: int = 0
     eta_s: float | None = None
+    audio_s: float | None = None
+    speed: float = 0.0
 
 
 Listener = Callable[[Progress], None]

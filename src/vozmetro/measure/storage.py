@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,13 +37,27 @@ def save(record: AnyRecord | QualityStudy, path: Path) -> None:
     write_atomic(path, record.model_dump_json(indent=1).encode())
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the system says against writing into an error that names the path.
+
+    Raises:
+        OutputError: `unwritable` or `disk_full`.
+    """
+    try:
+        yield
+    except OSError as error:
+        code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "unwritable"
+        raise OutputError(code, path=path, detail=error.strerror or error) from error
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Writes bytes so that readers see the old file or the whole new one, never a part.
 
     Raises:
         OutputError: `unwritable` or `disk_full`.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -55,9 +71,6 @@ def write_atomic(path: Path, data: bytes) -> None:
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
-    except OSError as error:
-        code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "unwritable"
-        raise OutputError(code, path=path, detail=error.strerror or error) from error
 
 
 def check_writable(folder: Path) -> None:
@@ -179,7 +192,7 @@ def validated(kind: type[R], raw: dict[str, Any], path: Path) -> R:
 def _upgraded(raw: dict[str, Any]) -> dict[str, Any]:
     """Returns a record of an earlier schema in the present one.
 
-    1 -> 2 -> 3: fields were added, and their defaults say what was true before them.
+    1 -> 2 -> 3 -> 4: fields were added, and their defaults say what was true before them.
     """
     changed = {**raw, "schema_version": SCHEMA_VERSION}
     for side in ("a", "b"):

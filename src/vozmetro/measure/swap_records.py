@@ -86,7 +86,7 @@ class Swap(Record):
         command: The command line.
     """
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     type: Literal["swap"] = "swap"
     id: str
     created: str

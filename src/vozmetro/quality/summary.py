@@ -12,19 +12,18 @@ from vozmetro.measure.quality_records import (
     CLEAN,
     NO_SPEECH,
     Figure,
+    Merged,
     QualityStudy,
     SpeechItem,
 )
 from vozmetro.measure.records import Run
 from vozmetro.quality.hallucination import false_words_per_minute, has_loop
+from vozmetro.quality.merging import EVERY_LANGUAGE, merged_rate, with_rest
 from vozmetro.quality.noise_curve import NoiseCurve, curve
 from vozmetro.quality.wer import Scored, Transcribed, heard_items, score
-from vozmetro.resampling import Difference, Estimate, holm, rate, rate_difference
+from vozmetro.resampling import LEAST_SPEAKERS, Difference, Estimate, holm, rate, rate_difference
 from vozmetro.speech.conditions import parse
 from vozmetro.speech.normalize import normalize
-
-EVERY_LANGUAGE = "*"
-"""Stands for all languages together; an unknown one is empty."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,76 @@ class Row:
         return 1000 * sum(one for one, _ in runs) / sum(ms for _, ms in runs)
 
     @property
+    def speakers(self) -> int:
+        """People that are known to speak."""
+        return len({take.item.speaker for take in self.takes if take.item.speaker})
+
+    @property
     def predicted(self) -> dict[str, float]:
         """Mean predicted quality of the sound, by metric; empty where it was not predicted."""
         return mean_scores([take.item.predicted for take in self.takes])
+
+
+@dataclass(frozen=True)
+class MergedRow(Row):
+    """A row of more utterances than are kept one by one.
+
+    Its takes are those with most errors; `exact` and `folded` have a last row for all others
+    together.
+
+    Attributes:
+        merged: All of them.
+    """
+
+    merged: Merged = field(kw_only=True)
+
+    @cached_property
+    def exact(self) -> Scored:
+        """Errors where accents count."""
+        kept = _scored(self.takes, accents=True) if self.takes else None
+        return with_rest(kept, self.merged.exact)
+
+    @cached_property
+    def folded(self) -> Scored:
+        """Errors where accents do not count."""
+        kept = _scored(self.takes, accents=False) if self.takes else None
+        return with_rest(kept, self.merged.folded)
+
+    @cached_property
+    def wer(self) -> Estimate:
+        """WER where accents do not count."""
+        return merged_rate(self.merged, self.merged.folded)
+
+    @cached_property
+    def wer_exact(self) -> Estimate:
+        """WER where accents count."""
+        return merged_rate(self.merged, self.merged.exact)
+
+    @property
+    def loops(self) -> int:
+        """Utterances whose transcript repeats itself as the reference does not."""
+        return self.merged.loops
+
+    @property
+    def ms(self) -> list[float]:
+        """Latencies in ms of a fair part of the utterances."""
+        return list(self.merged.latencies.values())
+
+    @property
+    def rtfx(self) -> float:
+        """Seconds of audio for each second of computing."""
+        return 1000 * self.merged.audio_ms / max(1, self.merged.computing_us)
+
+    @property
+    def speakers(self) -> int:
+        """People that are known to speak; of fewer than ten, or of ten and more, all."""
+        few = len(self.merged.speakers)
+        return max(few, self.merged.folded.by_speaker.units if few >= LEAST_SPEAKERS else 0)
+
+    @property
+    def predicted(self) -> dict[str, float]:
+        """Nothing: the sound's quality is not predicted for so many."""
+        return {}
 
 
 def mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -182,13 +248,16 @@ def run_takes(run: Run) -> list[Take]:
     return found
 
 
-def summarize(name: str, takes: Sequence[Take]) -> SystemQuality:
+def summarize(name: str, takes: Sequence[Take], merged: Sequence[Merged] = ()) -> SystemQuality:
     """Returns how well a subject heard.
 
     Args:
         name: What to call it.
         takes: What it heard.
+        merged: Sums of all that it heard, where `takes` holds only a part.
     """
+    if merged:
+        return SystemQuality(name, tuple(_merged_rows(takes, merged)), _false_words(takes))
     spoken = [take for take in takes if take.item.condition not in NO_SPEECH]
     # What no normalisation leaves a word of has no rate.
     spoken = [take for take in spoken if score_words(take)]
@@ -208,6 +277,23 @@ def summarize(name: str, takes: Sequence[Take]) -> SystemQuality:
             if kept:
                 rows.append(Row(language, condition, kept))
     return SystemQuality(name, tuple(rows), _false_words(takes), _curves(rows))
+
+
+def _merged_rows(takes: Sequence[Take], merged: Sequence[Merged]) -> list[Row]:
+    found: list[Row] = []
+    several = len({one.language for one in merged} - {EVERY_LANGUAGE}) > 1
+    for one in merged:
+        if one.language == EVERY_LANGUAGE and not several:
+            continue
+        kept = tuple(
+            take
+            for take in takes
+            if take.item.condition == one.condition
+            and one.language in {EVERY_LANGUAGE, take.item.language}
+            and score_words(take)
+        )
+        found.append(MergedRow(one.language, one.condition, kept, merged=one))
+    return found
 
 
 def score_words(take: Take) -> bool:
@@ -282,6 +368,9 @@ def _figure(metric: str, estimate: Estimate) -> Figure:
 
 def _pair(a: str, b: str, of_a: Row, of_b: Row) -> Pair | None:
     """Returns two rows compared on the utterances of both; None for none."""
+    if isinstance(of_a, MergedRow) or isinstance(of_b, MergedRow):
+        # Which utterances both heard wrongly is not in the sums.
+        return None
     known = {take.item.id: take for take in of_a.takes}
     shared = [take for take in of_b.takes if take.item.id in known]
     if not shared:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vozmetro.measure.quality_records import CLEAN, QualityStudy
+from vozmetro.quality.merging import EVERY_LANGUAGE
 from vozmetro.quality.summary import (
-    EVERY_LANGUAGE,
     Row,
     SystemQuality,
     pairs,

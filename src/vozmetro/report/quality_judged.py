@@ -94,7 +94,10 @@ def judged_study(study: QualityStudy, listening: Sequence[ListeningRecord] = ())
     """
     budget = Budget.from_mapping(study.settings.budget)
     names = [system.subject.name for system in study.systems]
-    qualities = [summarize(name, study_takes(study, number)) for number, name in enumerate(names)]
+    qualities = [
+        summarize(name, study_takes(study, number), study.systems[number].merged)
+        for number, name in enumerate(names)
+    ]
     baseline = _baseline(study)
     heard = [one for one in qualities if one.rows]
     against: list[Pair] = []

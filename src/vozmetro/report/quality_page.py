@@ -353,7 +353,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "deletions": int(counts.deletions.sum()),
         "insertions": int(counts.insertions.sum()),
         "words": int(counts.words.sum()),
-        "utterances": len(row.takes),
+        "utterances": row.wer.n,
         "loops": row.loops,
         "rtfx": row.rtfx,
         "ms": row.ms,

@@ -10,9 +10,10 @@ import numpy as np
 from vozmetro.i18n import catalogue, t
 from vozmetro.judge.statistics import percentile
 from vozmetro.measure.quality_records import CLEAN, QualityStudy
+from vozmetro.quality.merging import EVERY_LANGUAGE
 from vozmetro.quality.noise_curve import Crossing, NoiseCurve
 from vozmetro.quality.predicted import METRICS
-from vozmetro.quality.summary import EVERY_LANGUAGE, Pair, Row, SystemQuality
+from vozmetro.quality.summary import Pair, Row, SystemQuality
 from vozmetro.report.formatting import Pair as Labelled
 from vozmetro.report.formatting import ends, number
 from vozmetro.resampling import Estimate
@@ -99,9 +100,8 @@ def facts(system: SystemQuality, lang: str) -> list[Labelled]:
 
 def speakers_text(row: Row, lang: str) -> str:
     """Returns how many people speak, and what the interval rests on."""
-    known = {take.item.speaker for take in row.takes if take.item.speaker}
     key = "by_speaker" if row.wer.speakers else "by_utterance"
-    return t(f"quality.{key}", lang, n=len(known) or "?")
+    return t(f"quality.{key}", lang, n=row.speakers or "?")
 
 
 def curve_text(curve: NoiseCurve, lang: str) -> str:

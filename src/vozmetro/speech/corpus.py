@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from heapq import heappop, heappush
 from itertools import zip_longest
 from pathlib import Path
 
@@ -84,15 +85,75 @@ def load_corpus(
             "corpus_no_language", wanted=", ".join(languages), found=", ".join(there), path=spec
         )
     _check_unique(kept, spec)
-    kept.sort(key=_order)
+    kept.sort(key=order)
     if limit is not None:
         kept = _in_turn(kept, limit)
     return [
         Utterance(
-            s.id, s.audio, s.text, s.language, _seconds(s.audio), s.synthetic, s.speaker, s.corpus
+            s.id, s.audio, s.text, s.language, seconds_of(s.audio), s.synthetic, s.speaker, s.corpus
         )
         for s in kept
     ]
+
+
+def open_sources(
+    spec: str, *, listen: Callable[[str], None] = lambda _: None
+) -> Callable[[], Iterator[manifest.Source]]:
+    """Returns what yields the utterances of one or several corpora, as often as it is called.
+
+    Manifests are read line by line: no list of them is ever in memory. Recordings are not opened.
+
+    Args:
+        spec: As for `load_corpus`.
+        listen: Told what is being downloaded.
+
+    Raises:
+        InputError: As `load_corpus`.
+        MissingExtraError: As `load_corpus`.
+        ModelError: As `load_corpus`.
+    """
+    each = list(dict.fromkeys(parts(spec)))
+    opened = [(part, _opened(part, listen)) for part in each]
+
+    def sources() -> Iterator[manifest.Source]:
+        for part, open_part in opened:
+            for source in open_part():
+                if len(each) == 1:
+                    yield source
+                else:
+                    name = source.corpus or Path(part).name
+                    yield replace(source, id=f"{name}/{source.id}")
+
+    return sources
+
+
+def _opened(part: str, listen: Callable[[str], None]) -> Callable[[], Iterator[manifest.Source]]:
+    scheme, colon, rest = part.partition(":")
+    path = Path(rest if colon and scheme == "dir" else part).expanduser()
+    if part not in known.names() and not (colon and scheme in layouts.SCHEMES):
+        listed = path / MANIFEST_NAME if packages.is_dir(path) else path
+        if packages.is_file(listed):
+            return lambda: (source for _, source in manifest.stream(listed))
+    found = _sources(part, listen)
+    return lambda: iter(found)
+
+
+def fair_part(sources: Iterable[manifest.Source], limit: int) -> list[manifest.Source]:
+    """Returns what `load_corpus` takes with this limit, without a list of all sources.
+
+    Args:
+        sources: In any order.
+        limit: Most utterances, 1 or more.
+    """
+    first: dict[str, list[tuple[int, int, manifest.Source]]] = {}
+    for number, source in enumerate(sources):
+        heap = first.setdefault(source.language, [])
+        # The heap gives the largest digest up first: it is the one to leave.
+        rank = -int.from_bytes(sha256(source.id.encode()).digest())
+        heappush(heap, (rank, number, source))
+        if len(heap) > limit:
+            heappop(heap)
+    return _in_turn([source for heap in first.values() for _, _, source in heap], limit)
 
 
 @dataclass(frozen=True)
@@ -128,10 +189,49 @@ def corpora_info(spec: str, utterances: Sequence[Utterance]) -> list[CorpusInfo]
     Raises:
         ModelError: `corpus_receipt` for a record that cannot be read.
     """
+    taken: dict[str, Taken] = {}
+    for one in utterances:
+        before = taken.get(one.corpus, Taken())
+        taken[one.corpus] = before + Taken(1, one.seconds, int(one.synthetic))
+    return taken_info(spec, taken)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """How much was taken of a corpus.
+
+    Attributes:
+        utterances: How many.
+        seconds: Of those.
+        synthetic: How many of them a machine speaks.
+    """
+
+    utterances: int = 0
+    seconds: float = 0.0
+    synthetic: int = 0
+
+    def __add__(self, other: Taken) -> Taken:
+        return Taken(
+            self.utterances + other.utterances,
+            self.seconds + other.seconds,
+            self.synthetic + other.synthetic,
+        )
+
+
+def taken_info(spec: str, taken: Mapping[str, Taken]) -> list[CorpusInfo]:
+    """Returns where utterances came from.
+
+    Args:
+        spec: As `load_corpus` took it: folders carry no name of their own.
+        taken: By name of the corpus, how much.
+
+    Raises:
+        ModelError: `corpus_receipt` for a record that cannot be read.
+    """
     nameless = [part for part in parts(spec) if part not in known.names()]
     found = []
-    for name in dict.fromkeys(one.corpus for one in utterances):
-        mine = [one for one in utterances if one.corpus == name]
+    for name, mine in taken.items():
+        machine = mine.synthetic == mine.utterances
         facts = known.table().get(name, {})
         scheme, _, rest = name.partition(":")
         kept = layouts.hub_folder(rest) if scheme == "hub" else name
@@ -144,11 +244,11 @@ def corpora_info(spec: str, utterances: Sequence[Utterance]) -> list[CorpusInfo]
             CorpusInfo(
                 name=name or ", ".join(nameless),
                 licence=facts.get("licence", ""),
-                voice=facts.get("voice", "synthetic" if all(u.synthetic for u in mine) else ""),
+                voice=facts.get("voice", "synthetic" if machine else ""),
                 source=source,
                 sha256=record.sha256 if record else "",
-                utterances=len(mine),
-                seconds=round(sum(one.seconds for one in mine), 3),
+                utterances=mine.utterances,
+                seconds=round(mine.seconds, 3),
             )
         )
     return found
@@ -236,7 +336,8 @@ def _check_unique(sources: Iterable[manifest.Source], spec: str) -> None:
         seen.add(source.id)
 
 
-def _order(source: manifest.Source) -> tuple[bool, str, str]:
+def order(source: manifest.Source | Utterance) -> tuple[bool, str, str]:
+    """Returns the key that utterances are sorted by: Spanish first, then by language and id."""
     return source.language != "es", source.language, source.id
 
 
@@ -248,11 +349,15 @@ def _in_turn(sources: Sequence[manifest.Source], limit: int) -> list[manifest.So
     # Spanish first here too, where the limit cuts a turn short.
     each = [groups[language] for language in sorted(groups, key=lambda one: (one != "es", one))]
     turns = [source for turn in zip_longest(*each) for source in turn if source]
-    return sorted(turns[:limit], key=_order)
+    return sorted(turns[:limit], key=order)
 
 
-def _seconds(path: Path) -> float:
-    """Returns a recording's length from its header."""
+def seconds_of(path: Path) -> float:
+    """Returns a recording's length in seconds, from its header.
+
+    Raises:
+        InputError: `not_audio` or `empty_audio`.
+    """
     import soundfile
 
     try:

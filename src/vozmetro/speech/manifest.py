@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from vozmetro.errors import InputError
 MANIFEST_NAME = "manifest.jsonl"
 """Name of a manifest in the folder that it is about."""
 _MOST_NAME = 200  # characters
+_MOST_LINE = 1 << 20  # characters
 _LANGUAGE = re.compile(r"([a-z]{2,3})(?:[-_][a-z0-9]+)*", re.IGNORECASE)
 
 
@@ -36,18 +39,34 @@ def read(path: Path) -> list[Source]:
         InputError: `manifest_unreadable`, `manifest_line` or `manifest_audio_missing`; the last
             two carry the line's number.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError("manifest_unreadable", path=path) from error
-    numbered = ((n, line) for n, line in enumerate(lines, 1) if line.strip())
     sources = []
-    for number, line in numbered:
-        source = parse_line(line, path, number)
+    for number, source in stream(path):
         if not packages.is_file(source.audio):
             raise InputError("manifest_audio_missing", path=path, line=number, audio=source.audio)
         sources.append(source)
     return sources
+
+
+def stream(path: Path) -> Iterator[tuple[int, Source]]:
+    """Yields the utterances of a manifest with their lines' numbers, one line in memory at a time.
+
+    Whether there are such recordings is not looked at.
+
+    Raises:
+        InputError: `manifest_unreadable` or `manifest_line`.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number in itertools.count(1):
+                line = file.readline(_MOST_LINE)
+                if not line:
+                    return
+                if len(line) == _MOST_LINE:
+                    raise InputError("manifest_line", path=path, line=number, detail="> 1 MiB")
+                if line.strip():
+                    yield number, parse_line(line, path, number)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("manifest_unreadable", path=path) from error
 
 
 def parse_line(line: str, path: Path, number: int) -> Source:
@@ -84,6 +103,10 @@ def parse_line(line: str, path: Path, number: int) -> Source:
         raise invalid("language")
     if not isinstance(speaker, str) or len(speaker) > _MOST_NAME:
         raise invalid("speaker")
+    # Half of a surrogate pair is no character, and cannot be written down again.
+    for name, value in (("audio", audio), ("text", text), ("speaker", speaker)):
+        if any("\ud800" <= sign <= "\udfff" for sign in value):
+            raise invalid(name)
     return Source(
         id=audio.removesuffix(Path(audio).suffix).replace("\\", "/"),
         audio=path.parent / audio,
