@@ -17,7 +17,7 @@ from vozmetro.pipeline.protocols import Event, Reply, TurnEnded
 from vozmetro.pipeline.reply.echo import Echo
 from vozmetro.pipeline.tiers import Stages
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Loud:

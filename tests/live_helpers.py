@@ -18,7 +18,7 @@ from vozmetro.pipeline.gate import Gate
 from vozmetro.pipeline.tiers import Stages, TierState
 from vozmetro.speech.corpus import load_corpus
 
-WAIT_S = 20
+WAIT_S = 60
 VOICE_RATE = 22_050
 
 
