@@ -74,8 +74,11 @@ def test_a_turn_whose_times_and_sounds_reach_the_page(rate: int) -> None:
     kinds = list(dict.fromkeys(one["type"] for one in events))
     assert kinds == ["speech_started", "speech_stopped", "transcript", "reply", "audio"]
     assert {one["turn"] for one in events} == {ended["turn"]}
-    times = [one["at_ms"] for one in events] + [ended["at_ms"]]
+    # The reply goes on while its first words are spoken: in order is how each kind begins.
+    first = {one["type"]: one["at_ms"] for one in reversed(events)}
+    times = [first[kind] for kind in kinds]
     assert times == sorted(times)
+    assert max(one["at_ms"] for one in events) <= ended["at_ms"]
     assert (ended["cancelled"], ended["failure"]) == (False, "")
     assert [ended["parts_ms"]] == room.told
     assert next(one for one in events if one["type"] == "audio")["rate"] == VOICE_RATE
